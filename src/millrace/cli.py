@@ -1,0 +1,153 @@
+"""The command line: `python src/millrace <command> <task>`. Arguments say what and where, params.yaml says how."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from millrace import params as parameters
+from millrace.errors import UserError
+
+TASKS = ("spheroid",)
+STAGES = {
+    "sample": "write the built-in sample data set",
+    "prepare": "check raw data and turn it into arrays",
+    "train": "train a model on the prepared data",
+    "evaluate": "score the model on the test split, or with --raw on any labelled folder",
+    "folds": "average the results of cross-validation",
+}
+EXPORT_FORMATS = ("onnx", "torchscript", "torch-export")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 some files failed, 2 nothing done because of an error."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        code: int = options.run(options)
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python src/millrace", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, text: str, run: Any, with_task: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        if with_task:
+            command.add_argument("task", choices=TASKS)
+        return command
+
+    for name, text in STAGES.items():
+        stage = add(name, text, _evaluate if name == "evaluate" else _stage)
+        if name == "evaluate":
+            _add_folders(stage, "--raw", "--out")
+            _add_model(stage)
+    fold = add("fold", "train and score one fold of cross-validation", _fold)
+    fold.add_argument("fold", type=int)
+    _add_folders(add("check", "check a raw folder; writes a table and a picture sheet", _check), "--raw", "--out")
+    predict = add("predict", "run the model on unlabelled files", _predict)
+    predict.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files or folders of them")
+    predict.add_argument("--out", type=Path, required=True, help="folder for the results")
+    predict.add_argument("--probabilities", action="store_true", help="write the model's raw outputs too")
+    _add_model(predict)
+    export = add("export", "write the model in another format and check that it agrees", _export)
+    export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    export.add_argument("--out", type=Path, help="file to write; default beside the model")
+    _add_model(export)
+    settings = add("params", "check params.yaml, or change it by presets and assignments", _params, with_task=False)
+    settings.add_argument("--preset", action="append", default=[], help="a file of presets/, without .yaml")
+    settings.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one parameter")
+    return parser
+
+
+def _add_folders(command: argparse.ArgumentParser, *names: str) -> None:
+    texts = {"--raw": "labelled folder; default the one in params.yaml", "--out": "folder for the results"}
+    for name in names:
+        command.add_argument(name, type=Path, help=texts[name])
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", type=Path, help="model folder; default models/<task>")
+
+
+def _module(options: argparse.Namespace, name: str) -> Any:
+    """A task's module, imported only now: `--help` and wrong parameters answer at once."""
+    return importlib.import_module(f"millrace.{options.task}.{name}")
+
+
+def _sections(options: argparse.Namespace) -> tuple[Any, Any]:
+    loaded = parameters.load()
+    return getattr(loaded, options.task), loaded.runtime
+
+
+def _model(options: argparse.Namespace) -> Path:
+    chosen: Path | None = options.model
+    return chosen or Path("models") / options.task
+
+
+def _stage(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    _module(options, options.command).run(task, runtime)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    if options.raw is None and options.out is None and options.model is None:
+        return _stage(options)
+    if options.raw is None or options.out is None:
+        raise UserError("evaluate takes --raw and --out together, or neither (then it is the pipeline's stage)")
+    task, runtime = _sections(options)
+    _module(options, "evaluate").evaluate_folder(options.raw, options.out, _model(options), task, runtime)
+    return 0
+
+
+def _fold(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    _module(options, "fold").run(task, runtime, options.fold)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    out = options.out or Path("runs") / options.task / "check"
+    clean = _module(options, "check").print_check(options.raw or Path(task.raw), out, task, runtime)
+    return 0 if clean else 1
+
+
+def _predict(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    failures = _module(options, "predict").predict_files(
+        options.inputs, options.out, _model(options), task, runtime, probabilities=options.probabilities
+    )
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from millrace.training.export import export
+
+    network, example = _module(options, "model").load_for_export(_model(options))
+    path, difference = export(network, example, options.format, _model(options), options.out)
+    print(f"{path}: largest difference from the model {difference:.2g}")
+    return 0
+
+
+def _params(options: argparse.Namespace) -> int:
+    if options.preset or options.set:
+        parameters.apply(options.preset, options.set)
+        print(f"{parameters.PARAMS} changed")
+    else:
+        parameters.load()
+        print(f"{parameters.PARAMS} is valid")
+    return 0

@@ -1,0 +1,38 @@
+"""One `map` over independent files: local processes, or a Dask cluster when `runtime` names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from millrace.settings import Runtime
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Sequence[Item], runtime: Runtime, description: str
+) -> list[Result]:
+    """Results of `function` over `items`, in the order of `items` whichever process finishes first.
+
+    Args:
+        function: A top-level function; it and its arguments travel to other processes.
+        items: Independent inputs.
+        runtime: `jobs`, `dask_scheduler` and `progress` are used.
+        description: Label of the progress bar.
+    """
+    import joblib
+
+    with ExitStack() as stack:
+        if runtime.dask_scheduler is not None:
+            from distributed import Client
+
+            stack.enter_context(Client(runtime.dask_scheduler))
+            stack.enter_context(joblib.parallel_config(backend="dask"))
+        calls = (joblib.delayed(function)(item) for item in items)
+        results = joblib.Parallel(n_jobs=runtime.jobs, return_as="generator")(calls)
+        return list(tqdm(results, total=len(items), desc=description, disable=not runtime.progress))

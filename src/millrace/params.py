@@ -1,0 +1,125 @@
+"""params.yaml, loaded once and validated whole: the only source of settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from millrace.errors import UserError
+from millrace.files import write_text
+from millrace.settings import Runtime, Section
+from millrace.spheroid.params import Spheroid
+
+PARAMS = Path("params.yaml")
+PRESETS = Path("presets")
+
+
+class Params(Section):
+    """The whole of params.yaml: `runtime` and one section a task."""
+
+    runtime: Runtime = Runtime()
+    spheroid: Spheroid = Spheroid()
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and validate a parameter file.
+
+    Raises:
+        UserError: Every key that is unknown, of a wrong type or out of range, each with its value and what is allowed.
+    """
+    return validated(_read(path), path)
+
+
+def validated(content: Any, path: Path) -> Params:
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(detail)}" for detail in error.errors())
+        raise UserError(f"{path} has {error.error_count()} wrong parameter(s):\n{lines}") from None
+
+
+def apply(presets: list[str], assignments: list[str], path: Path = PARAMS) -> Params:
+    """Write presets, then single assignments, into a parameter file; its comments and order stay.
+
+    Args:
+        presets: Names of files in `presets/` without their ending, applied in this order.
+        assignments: `dotted.key=value`, the value in YAML.
+        path: The file to change. It is not touched when the result would be wrong.
+    """
+    content = _read(path)
+    for name in presets:
+        file = PRESETS / f"{name}.yaml"
+        if not file.is_file():
+            known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+            raise UserError(f"There is no preset '{name}'. Known: {known}")
+        _merge(content, _read(file), file, "")
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise UserError(f"'{assignment}' is not of the form key=value")
+        nested: Any = YAML(typ="safe").load(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        _merge(content, nested, Path("--set"), "")
+    params = validated(content, path)
+    write_text(path, lambda stream: _yaml().dump(content, stream))
+    return params
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    return yaml
+
+
+def _read(path: Path) -> Any:
+    try:
+        content = _yaml().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is not in {Path.cwd()}. Run this in the repository's root folder.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} must hold sections with keys, found {type(content).__name__}")
+    return content
+
+
+def _merge(target: Any, source: Mapping[str, Any], origin: Path, prefix: str) -> None:
+    for key, value in source.items():
+        if key not in target:
+            raise UserError(f"{origin}: {prefix}{key} is not in {PARAMS}; there: {', '.join(target)}")
+        if isinstance(value, Mapping) and isinstance(target[key], Mapping):
+            _merge(target[key], value, origin, f"{prefix}{key}.")
+        else:
+            target[key] = value
+
+
+def _explain(detail: ErrorDetails) -> str:
+    keys = [str(key) for key in detail["loc"]]
+    name = ".".join(keys) or "the file"
+    if detail["type"] == "extra_forbidden":
+        known = list(_section(keys[:-1]))
+        close = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return f"{name} is unknown{hint} Allowed here: {', '.join(known)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name} is {detail['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section(keys: list[str]) -> Mapping[str, Any]:
+    """Fields of the section at a path of keys."""
+    model: type[BaseModel] = Params
+    for key in keys:
+        annotation = model.model_fields[key].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return model.model_fields

@@ -1,0 +1,1 @@
+"""The training engine. Knows no task."""

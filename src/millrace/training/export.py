@@ -1,0 +1,110 @@
+"""A trained network in formats that run without this project, each checked against the original."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from millrace.errors import UserError
+
+TOLERANCE = 1e-4
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "torch-export": ".pt2"}
+BATCH, HEIGHT, WIDTH = 0, 2, 3
+
+
+def export(
+    network: nn.Module, example: Tensor, kind: str, folder: Path, out: Path | None = None, multiple: int = 32
+) -> tuple[Path, float]:
+    """Write an image network (N, C, H, W) -> (N, K, H, W) and compare the file's output with the network's.
+
+    Batch size, height and width stay free in the file. The comparison runs on the example and on an input of another
+    batch size, height and width.
+
+    Args:
+        network: In evaluation mode.
+        example: Input (N, C, H, W) with N > 1 and H != W, so that nothing is fixed by accident.
+        kind: `onnx`, `torchscript` or `torch-export`.
+        folder: Model folder; the default file is `model` with the format's ending in it.
+        out: Another file.
+        multiple: Heights and widths must be multiples of this.
+
+    Returns:
+        The file and the largest absolute difference found.
+
+    Raises:
+        UserError: The format cannot express the network, or the outputs differ by more than 1e-4.
+    """
+    path = out or folder / f"model{SUFFIXES[kind]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    write = {"onnx": _write_onnx, "torchscript": _write_torchscript, "torch-export": _write_torch_export}[kind]
+    other = torch.rand(1, example.shape[1], 3 * multiple, 2 * multiple, generator=torch.Generator().manual_seed(1))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        expected = [network(image) for image in (example, other)]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            run = write(network, example, partial, multiple)
+        except Exception as error:  # each exporter raises its own kinds
+            partial.unlink(missing_ok=True)
+            raise UserError(f"{kind} cannot express this network: {error}") from error
+        found = [run(image) for image in (example, other)]
+    difference = max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True))
+    if not difference <= TOLERANCE:
+        partial.unlink()
+        raise UserError(
+            f"The {kind} file differs from the model by {difference:.3g}, more than {TOLERANCE}; not written"
+        )
+    partial.replace(path)
+    return path, difference
+
+
+Run = Callable[[Tensor], Tensor]
+
+
+def _dynamic_shapes(multiple: int) -> tuple[dict[int, Any]]:
+    # Sides are multiples of what the encoder divides them by: the exporter is told so by counting in that unit.
+    batch = torch.export.Dim("batch", min=1)
+    rows, columns = torch.export.Dim("rows", min=1), torch.export.Dim("columns", min=1)
+    return ({BATCH: batch, HEIGHT: multiple * rows, WIDTH: multiple * columns},)
+
+
+def _write_onnx(network: nn.Module, example: Tensor, path: Path, multiple: int) -> Run:
+    import onnx
+    import onnxruntime
+
+    program = torch.onnx.export(
+        network, (example,), input_names=["image"], output_names=["output"], dynamo=True, external_data=False,
+        dynamic_shapes=_dynamic_shapes(multiple), verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    program.save(str(path))
+    onnx.checker.check_model(str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(image: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(session.run(None, {"image": image.numpy()})[0]))
+
+    return run
+
+
+def _write_torchscript(network: nn.Module, example: Tensor, path: Path, multiple: int) -> Run:
+    torch.jit.trace(network, example).save(str(path))
+    loaded: Run = torch.jit.load(str(path))
+    return loaded
+
+
+def _write_torch_export(network: nn.Module, example: Tensor, path: Path, multiple: int) -> Run:
+    program = torch.export.export(network, (example,), dynamic_shapes=_dynamic_shapes(multiple))
+    torch.export.save(program, str(path))
+    loaded: Run = torch.export.load(str(path)).module()
+    return loaded

@@ -1,0 +1,38 @@
+"""What a training depends on, as hashes: an interrupted run goes on only where all of them are unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from millrace.sources import ROOT, import_closure
+
+LIBRARIES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "timm", "numpy", "scipy")
+
+
+def _hash_files(files: list[Path], base: Path) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(base).as_posix().encode() + b"\0")
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def fingerprint(data: Path, parameters: dict[str, Any], module: str) -> dict[str, str]:
+    """Hashes of the four things that decide a trained model.
+
+    Args:
+        data: Folder of prepared data; every file in it counts.
+        parameters: JSON-like settings of the training.
+        module: Name of the stage's module; it and all that it imports of this package count.
+    """
+    return {
+        "data": _hash_files(sorted(path for path in data.rglob("*") if path.is_file()), data),
+        "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+        "code": _hash_files(import_closure(module), ROOT),
+        "libraries": " ".join(f"{name}-{version(name)}" for name in LIBRARIES),
+    }
