@@ -64,14 +64,18 @@ class StepGuard:
         if gradient_norm <= self._max_norm:
             self._keep_buffers()
             return True
-        torch._foreach_copy_(self._buffers, self._kept)
+        self._copy(self._kept, self._buffers)
         if counted:
             self._report(gradient_norm, epoch, names, [float(loss) for loss in losses])
         return False
 
     def _keep_buffers(self) -> None:
-        if self._buffers:
-            torch._foreach_copy_(self._kept, self._buffers)
+        self._copy(self._buffers, self._kept)
+
+    @staticmethod
+    def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+        if source:
+            torch._foreach_copy_(target, source)
 
     def _report(self, norm: float, epoch: int, names: list[str], losses: list[float]) -> None:
         self.skipped_in_epoch += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,5 +45,6 @@ class History:
     def _write(self, metrics: dict[str, float]) -> None:
         assert self._live is not None
         for name, value in sorted(metrics.items()):
-            self._live.log_metric(name, rounded(value))
+            if math.isfinite(value):  # an epoch whose steps were all skipped has no gradient norm
+                self._live.log_metric(name, rounded(value))
         self._live.next_step()

@@ -75,11 +75,13 @@ class TrainingModule(lightning.LightningModule, ABC):
             self.model, self.settings.max_gradient_norm, self.settings.max_skipped_share, self.steps_per_epoch
         )
 
-    def on_train_epoch_start(self) -> None:
-        # Dropout and the like: no generator state has to survive a crash, because each epoch starts its own.
-        seeds = np.random.SeedSequence((self.settings.seed, self.current_epoch, self.global_rank)).generate_state(1)
-        torch.manual_seed(int(seeds[0]))
-        self._guard.begin_epoch()
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Not in on_train_epoch_start, which Lightning passes over in the first epoch of a resumed run.
+        if batch_idx == 0:
+            self._guard.begin_epoch()
+        # Dropout and the like: no generator's state has to survive a crash, because each batch starts its own.
+        position = (self.settings.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._float32_losses(self.model(batch["input"]), batch)["loss"]
