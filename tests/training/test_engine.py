@@ -73,10 +73,8 @@ def test_losses_are_float32_under_mixed_precision(tmp_path):
 
 
 def test_clipping_bounds_the_step(tmp_path):
-    options = {
-        "training": {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 1.0, "epochs": 1}
-    }
-    options["training"] |= {"clip_norm": 1e-3, "batch_size": SAMPLES}
+    plain_descent = {"optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 1.0}
+    options = {"training": plain_descent | {"epochs": 1, "clip_norm": 1e-3, "batch_size": SAMPLES}}
     before = torch.cat([parameter.detach().flatten() for parameter in network().parameters()])
     module = train(tmp_path, options)
     after = torch.cat([parameter.detach().flatten() for parameter in module.model.parameters()])

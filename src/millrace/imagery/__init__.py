@@ -1,0 +1,1 @@
+"""Reading, tiling and drawing images. Knows no task."""

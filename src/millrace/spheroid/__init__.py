@@ -1,0 +1,1 @@
+"""Spheroid task: microscopy images to object masks and measurements."""
