@@ -16,6 +16,7 @@ from millrace.spheroid.model import CHANNELS
 from millrace.spheroid.objects import find_objects
 from millrace.spheroid.params import Evaluate
 
+TILE_MULTIPLE = 32
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
@@ -50,12 +51,15 @@ class Segmenter:
             out: Array to write into, such as a memory-mapped file.
         """
         settings = self._settings
+        # An image lower or narrower than a tile is continued by reflection, and what stands in its corners can then look
+        # like an object: the smaller the tile, the less there is to make up.
+        tile = min(settings.tile_px, -(-min(image.shape) // TILE_MULTIPLE) * TILE_MULTIPLE)
         options: dict[str, Any] = {} if load is None else {"load": load}
         return predict_tiled(
             self._predict,
             image,
             channels=len(CHANNELS),
-            tile=settings.tile_px,
+            tile=tile,
             overlap=settings.overlap,
             batch_size=settings.batch_size,
             out=out,

@@ -133,15 +133,16 @@ def fit(
     module.steps_per_epoch = len(train) // settings.batch_size  # type: ignore[arg-type]
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     scratch = Scratch(outputs.runs / "checkpoints")
     checkpoint = _checkpoint_to_resume(scratch, fingerprint)
     trainer = _trainer(settings, runtime, outputs, scratch)
     if checkpoint is None and trainer.is_global_zero:
         scratch.start(fingerprint)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Loading in the training process is the default here on purpose.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         trainer.fit(module, Data(train, validation, settings, runtime), ckpt_path=checkpoint, weights_only=True)
     if not trainer.is_global_zero:
