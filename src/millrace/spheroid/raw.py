@@ -35,8 +35,9 @@ def find_pairs(raw: Path) -> tuple[list[Pair], list[Problem]]:
     Raises:
         UserError: A folder is missing or holds no image.
     """
+    mask_folder = _mask_folder(raw)
     image_files, problems = _image_files(raw / "images")
-    mask_files, mask_problems = _image_files(_mask_folder(raw))
+    mask_files, mask_problems = _image_files(mask_folder)
     problems += mask_problems
     images: dict[str, Path] = {}
     for path in image_files:
@@ -56,7 +57,7 @@ def find_pairs(raw: Path) -> tuple[list[Pair], list[Problem]]:
         elif found:
             problems.append(Problem(image, f"has {len(found)} masks: {', '.join(path.name for path in found)}"))
         else:
-            problems.append(Problem(image, f"has no mask {name}.* or {name}_mask.* in {_mask_folder(raw).name}/"))
+            problems.append(Problem(image, f"has no mask {name}.* or {name}_mask.* in {mask_folder.name}/"))
     problems += [Problem(path, "has no image of this name") for paths in masks.values() for path in paths]
     if not images:
         raise UserError(f"{raw / 'images'} holds no image ({', '.join(sorted(SUFFIXES))})")

@@ -51,8 +51,8 @@ class Segmenter:
             out: Array to write into, such as a memory-mapped file.
         """
         settings = self._settings
-        # An image lower or narrower than a tile is continued by reflection, and what stands in its corners can then look
-        # like an object: the smaller the tile, the less there is to make up.
+        # An image smaller than a tile is continued by reflection, and what stands in its corners can then look
+        # like an object: a smaller tile leaves less to make up.
         tile = min(settings.tile_px, -(-min(image.shape) // TILE_MULTIPLE) * TILE_MULTIPLE)
         options: dict[str, Any] = {} if load is None else {"load": load}
         return predict_tiled(
