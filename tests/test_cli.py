@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
 from millrace.cli import main
+from repository import REPOSITORY
 
 HEAVY = ("torch", "lightning", "segmentation_models_pytorch", "skimage", "pandas")
 

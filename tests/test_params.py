@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from conftest import REPOSITORY
 from millrace import params as parameters
 from millrace.errors import UserError
 from millrace.params import Params
+from repository import REPOSITORY
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from conftest import REPOSITORY
 from millrace.sources import ROOT, import_closure
+from repository import REPOSITORY
 
 STAGES: dict[str, Any] = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 

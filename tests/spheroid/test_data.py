@@ -83,7 +83,16 @@ def test_a_window_beyond_the_edge_sees_the_mirrored_image(store, top, left, side
 
 @pytest.mark.parametrize(
     "change",
-    [{"flip": 1.0}, {"turn": True}, {"brightness": 0.3}, {"contrast": 0.5}, {"gamma": 0.5}, {"zoom": 2.0}, {"noise": 0.2}],
+    [
+        {"flip": 1.0},
+        {"turn": True},
+        {"brightness": 0.3},
+        {"contrast": 0.5},
+        {"gamma": 0.5},
+        {"zoom": 2.0},
+        {"invert": 1.0},
+        {"noise": 0.2},
+    ],
 )
 def test_every_augmentation_parameter_is_used(store, change):
     still = TrainingPatches(store, [0], Train(patches=Patches(size_px=64), augmentation=STILL))

@@ -23,7 +23,9 @@ def turn_and_flip(channels: Array, settings: Augmentation, rng: np.random.Genera
 
 
 def change_grey(image: Array, settings: Augmentation, rng: np.random.Generator) -> Array:
-    """Gamma, contrast about the mean, brightness and noise on a normalised patch (S, S); it may leave 0 to 1."""
+    """Inversion, gamma, contrast about the mean, brightness, noise on a normalised patch (S, S); may leave 0 to 1."""
+    if rng.random() < settings.invert:
+        image = 1 - image
     gamma = 2 ** rng.uniform(-settings.gamma, settings.gamma)
     contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
     brightness = rng.uniform(-settings.brightness, settings.brightness)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from millrace.errors import UserError
 from millrace.spheroid.params import Model
@@ -30,16 +32,37 @@ def build(settings: Model) -> nn.Module:
         raise UserError(
             f"spheroid.train.model.architecture '{settings.architecture}' is none of {', '.join(sorted(architectures))}"
         )
+    architecture = getattr(smp, settings.architecture)
     options: dict[str, Any] = {}
     if settings.decoder_channels is not None:
+        # Some architectures would swallow a surplus keyword without a word.
+        if "decoder_channels" not in inspect.signature(architecture).parameters:
+            raise UserError(f"{settings.architecture} has no spheroid.train.model.decoder_channels; set it to null")
         options["decoder_channels"] = settings.decoder_channels
     try:
-        network: nn.Module = getattr(smp, settings.architecture)(
+        network: nn.Module = architecture(
             encoder_name=settings.encoder, encoder_weights=None, in_channels=1, classes=len(CHANNELS), **options
         )
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"spheroid.train.model cannot be built from {settings.model_dump()}: {error}") from None
-    return network
+    return network if settings.magnification == 1 else Magnified(network, settings.magnification)
+
+
+class Magnified(nn.Module):
+    """The network on an enlarged image, its logits averaged back to the image's pixels.
+
+    Encoders halve the image in their first layer, so objects of a few pixels blur into their neighbours.
+    """
+
+    def __init__(self, network: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.network = network
+        self._factor = factor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, H, W) to (N, 2, H, W)."""
+        large = functional.interpolate(image, scale_factor=self._factor, mode="bilinear", align_corners=False)
+        return functional.avg_pool2d(self.network(large), self._factor)
 
 
 class Probabilities(nn.Module):

@@ -94,6 +94,8 @@ class Augmentation(Section):
     """Largest change of the grey value's exponent, as the logarithm to base 2."""
     zoom: float = Field(default=1.0, ge=1, le=4)
     """Largest magnification, and its inverse the smallest; 1 keeps the scale."""
+    invert: Share = 0.0
+    """Probability of exchanging bright and dark, for data whose polarity `auto` can mistake."""
     noise: float = Field(default=0.0, ge=0, le=1)
     """Largest standard deviation of added Gaussian noise."""
 
@@ -105,6 +107,8 @@ class Model(Section):
     """Encoder name of segmentation_models_pytorch (`tu-...` takes any of timm)."""
     decoder_channels: tuple[int, ...] | None = Field(default=(64, 32, 16, 16, 8), strict=False)
     """Decoder widths from coarse to fine; null takes the architecture's own. Only for architectures that have them."""
+    magnification: int = Field(default=1, ge=1, le=4)
+    """The network sees the image enlarged by this factor: for objects of few pixels, at the square of the cost."""
     weights: str | None = None
     """File of initial weights (a model.safetensors of this architecture); null starts from random numbers."""
 

@@ -160,29 +160,15 @@ def _write(prediction: Prediction, name: str, out: Path, probabilities: bool) ->
     for folder in ("masks", "overlays", *(["probabilities"] if probabilities else [])):
         (out / folder).mkdir(exist_ok=True)
     dtype = np.uint16 if len(prediction.objects) <= np.iinfo(np.uint16).max else np.uint32
-    _write_tiff(out / "masks" / f"{name}_mask.tif", prediction.labels, dtype)
+    _write_tiff(out / "masks" / f"{name}_mask.tif", prediction.labels.astype(dtype))
     if probabilities:
-        _write_tiff(out / "probabilities" / f"{name}_probabilities.tif", prediction.probabilities, np.float16)
+        _write_tiff(out / "probabilities" / f"{name}_probabilities.tif", prediction.probabilities)
     step = max(1, -(-max(prediction.image.shape) // OVERLAY_PX))
     grey = prediction.scale.apply(prediction.image[::step, ::step])
     write_png(out / "overlays" / f"{name}_overlay.png", outlines(grey, [(prediction.labels[::step, ::step], OUTLINE)]))
 
 
-def _write_tiff(path: Path, array: NDArray[Any], dtype: Any) -> None:
-    """Deflate-compressed strips, converted a few rows at a time."""
+def _write_tiff(path: Path, array: NDArray[Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    planes = array if array.ndim == 3 else array[None]
-    rows = 256
-    strips = (plane[start : start + rows].astype(dtype) for plane in planes for start in range(0, plane.shape[0], rows))
-    tifffile.imwrite(
-        partial,
-        strips,
-        shape=array.shape,
-        dtype=dtype,
-        photometric="minisblack",
-        planarconfig="separate" if array.ndim == 3 else None,
-        rowsperstrip=rows,
-        compression="zlib",
-        metadata=None,
-    )
+    tifffile.imwrite(partial, array, photometric="minisblack", rowsperstrip=256, compression="zlib", metadata=None)
     partial.replace(path)

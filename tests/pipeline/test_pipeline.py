@@ -1,0 +1,154 @@
+"""The real dvc on a copy of the repository."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from repository_copy import ENVIRONMENT, Copy, stages_run
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+CHAIN = ["spheroid-sample", "spheroid-prepare", "spheroid-train", "spheroid-evaluate"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Copy:
+    copy = Copy(tmp_path_factory.mktemp("repository"))
+    assert stages_run(copy.dvc("repro")) == CHAIN
+    copy.commit("first run")
+    return copy
+
+
+@pytest.fixture
+def copy(base) -> Copy:
+    """The repository after its first run; each test leaves it as it was."""
+    yield base
+    base.run("git", "checkout", "-q", "--", ".")
+    base.run("git", "clean", "-qfd")
+    base.dvc("checkout", "-q")
+
+
+def test_a_run_leaves_metrics_and_plots_for_git_and_data_for_dvc(copy):
+    tracked = copy.run("git", "ls-files").splitlines()
+    assert "metrics/spheroid/evaluate.json" in tracked
+    assert "metrics/spheroid/evaluate/examples.png" in tracked
+    assert not [name for name in tracked if name.startswith(("data/", "models/", "runs/"))]
+    shown = json.loads(copy.dvc("metrics", "show", "--json"))[""]["data"]
+    assert "dice" in shown["metrics/spheroid/evaluate.json"]["data"]["model"]
+    assert copy.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_run_does_nothing(copy):
+    assert stages_run(copy.dvc("repro")) == []
+    assert "up to date" in copy.dvc("status")
+
+
+def test_a_cold_run_repeats_every_byte(copy):
+    before = copy.read("dvc.lock")
+    assert stages_run(copy.dvc("repro", "--force")) == CHAIN
+    assert copy.read("dvc.lock") == before
+    assert copy.run("git", "status", "--porcelain") == ""
+
+
+def test_a_threshold_re_runs_the_evaluation_alone(copy):
+    output = copy.dvc("exp", "run", "-S", "spheroid.evaluate.threshold=0.4")
+    assert stages_run(output) == ["spheroid-evaluate"]
+    assert "spheroid.evaluate.threshold" in copy.dvc("params", "diff")
+
+
+def test_the_runtime_section_re_runs_nothing(copy):
+    copy.millrace("params", "--set", "runtime.workers=1", "--set", "runtime.threads=2")
+    assert stages_run(copy.dvc("repro")) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("min_area_px: 16", "min_area: 16", "spheroid.evaluate.min_area is unknown; did you mean 'min_area_px'?"),
+        ("images: 10", "images: 3", "spheroid.sample.images is 3: input should be greater than or equal to 6"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_run_before_any_work(copy, right, wrong, message):
+    before = copy.read("dvc.lock")
+    text = copy.read("params.yaml")
+    assert right in text
+    (copy.folder / "params.yaml").write_text(text.replace(right, wrong))
+    assert message in copy.dvc("repro", fails=True)
+    assert copy.read("dvc.lock") == before
+
+
+def test_an_unknown_parameter_cannot_be_set(copy):
+    copy.dvc("exp", "run", "-S", "spheroid.train.learning_rte=1", fails=True)
+
+
+def test_with_data_of_ones_own_the_sample_stage_falls_out(copy):
+    (copy.folder / "mine").mkdir()
+    copy.run("cp", "-r", "data/sample/spheroid/images", "data/sample/spheroid/masks", "mine")
+    copy.millrace("params", "--set", "spheroid.raw=mine")
+    assert stages_run(copy.dvc("repro", "--dry", "spheroid-evaluate")) == CHAIN[1:]
+
+
+def test_a_queued_experiment_runs_its_own_code(copy):
+    """The code is changed, queued, and changed back before the queue starts."""
+    source = "src/millrace/spheroid/scores.py"
+    text = copy.read(source)
+    assert text.count('"images": ') == 1
+    (copy.folder / source).write_text(text.replace('"images": ', '"queued_code": 1, "images": '))
+    copy.dvc("exp", "run", "--queue", "--name", "queued")
+    (copy.folder / source).write_text(text)
+    copy.dvc("queue", "start")
+    deadline = time.monotonic() + 300
+    while "Success" not in (status := copy.dvc("queue", "status")):
+        assert "Failed" not in status, copy.dvc("queue", "logs", "queued")
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    copy.dvc("exp", "apply", "queued")
+    assert json.loads(copy.read("metrics/spheroid/evaluate.json"))["model"]["queued_code"] == 1
+    copy.dvc("queue", "stop", "--kill")
+
+
+def test_a_killed_training_is_continued_by_the_next_run(copy):
+    copy.millrace("params", "--set", "spheroid.train.epochs=8")
+    checkpoint = copy.folder / "runs/spheroid/train/checkpoints/resume/last.ckpt"
+    running = subprocess.Popen(
+        ["python", "src/millrace", "train", "spheroid"], cwd=copy.folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert "Continuing the interrupted training" in copy.dvc("repro", "spheroid-train")
+    resumed = (copy.folder / "models/spheroid/model.safetensors").read_bytes()
+    output = copy.dvc("repro", "--force", "--single-item", "spheroid-train")
+    assert "Continuing" not in output
+    assert (copy.folder / "models/spheroid/model.safetensors").read_bytes() == resumed
+
+
+def test_two_processes_train_through_the_command_line(copy):
+    copy.millrace("params", "--set", "runtime.devices=2", "--set", "runtime.accelerator=cpu")
+    copy.millrace("train", "spheroid")
+    config = json.loads(copy.read("models/spheroid/config.json"))
+    assert config["training"]["epochs"] == 2
+
+
+def test_the_preset_turns_cross_validation_on(copy):
+    names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
+    assert names == CHAIN
+    copy.millrace("params", "--preset", "crossvalidation")
+    names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
+    assert names == [*CHAIN, *(f"spheroid-fold@{fold}" for fold in range(5)), "spheroid-folds@all"]
+    assert stages_run(copy.dvc("repro", "--dry"))[-1] == "spheroid-folds@all"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "torchscript", "torch-export"])
+def test_the_model_exports_and_agrees(copy, kind):
+    output = copy.millrace("export", "spheroid", "--format", kind, "--out", f"exported/{kind}")
+    assert "largest difference from the model" in output
+    assert (copy.folder / "exported" / kind).stat().st_size > 1e6
