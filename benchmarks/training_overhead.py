@@ -2,8 +2,8 @@
 
     python benchmarks/training_overhead.py [--steps 60] [--rounds 3]
 
-Both train the sample's network with its default settings on the prepared sample (`dvc repro spheroid-prepare` first). Turns
-alternate, and the ratio of the medians of CPU times is the result: wall time depends on what else the machine does.
+Both train the sample's network with its default settings on the prepared sample (`dvc repro spheroid-prepare` first).
+Turns alternate, and the ratio of the medians of CPU times is the result: wall time depends on what else runs.
 """
 
 from __future__ import annotations

@@ -36,6 +36,11 @@ def test_parity(tmp_path, kind):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_file_of_another_ending_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"format onnx ends in \.onnx"):
+        export(Halving().eval(), EXAMPLE, "onnx", tmp_path, tmp_path / "model.pt")
+
+
 class Drifting(nn.Module):
     """Changes with every call, as no exported file can."""
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from millrace.errors import UserError
 
 TOLERANCE = 1e-4
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "torch-export": ".pt2"}
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 BATCH, HEIGHT, WIDTH = 0, 2, 3
 
 
@@ -39,11 +39,14 @@ def export(
         The file and the largest absolute difference found.
 
     Raises:
-        UserError: The format cannot express the network, or the outputs differ by more than 1e-4.
+        UserError: The file's ending is not the format's, the format cannot express the network, or the outputs differ
+            by more than 1e-4.
     """
     path = out or folder / f"model{SUFFIXES[kind]}"
+    if path.suffix != SUFFIXES[kind]:
+        raise UserError(f"{path}: a file of format {kind} ends in {SUFFIXES[kind]}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"partial-{path.name}")  # PyTorch takes no file name that begins with a dot
     write = {"onnx": _write_onnx, "torchscript": _write_torchscript, "torch-export": _write_torch_export}[kind]
     other = torch.rand(1, example.shape[1], 3 * multiple, 2 * multiple, generator=torch.Generator().manual_seed(1))
     with warnings.catch_warnings(), torch.inference_mode():
