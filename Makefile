@@ -1,17 +1,20 @@
 # `make repro` and `make test` do all of their own set-up; everything runs inside .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # Stages start as `python ...`: it has to be the one of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Two processes of one thread each: threads of both on the same cores would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
-.PHONY: setup repro test unit lint lock plots-page deps clean
+.PHONY: setup repro test unit lint lock plots-page clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	touch $@
@@ -20,11 +23,10 @@ repro: setup          ## run the pipeline: only what is out of date
 	dvc repro
 
 test: setup lint      ## everything: lint, types, unit and pipeline tests
-	pytest -n 2 --dist loadfile -m "not alone"
-	pytest -m alone
+	$(PYTEST)
 
 unit: setup           ## the fast tests
-	pytest -n 2 --dist loadfile -m "not pipeline and not alone"
+	$(PYTEST) -m "not pipeline"
 
 lint: setup
 	ruff check .

@@ -58,7 +58,7 @@ def test_training_leaves_a_model_that_knows_its_preprocessing(trained):
     assert output.shape == (1, 2, 64, 96)
     assert 0 <= float(output.min()) <= float(output.max()) <= 1
     metrics = json.loads((trained.folder / "metrics/spheroid/train/metrics.json").read_text())
-    assert metrics["best"]["val_dice"] > 0.8
+    assert metrics["kept"]["val_dice"] > 0.8
 
 
 def test_training_can_start_from_a_models_weights(trained, monkeypatch):
@@ -71,7 +71,7 @@ def test_training_can_start_from_a_models_weights(trained, monkeypatch):
     store = Store()
     train.train_on(store, store.positions("train"), store.positions("validation"), settings, QUIET, outputs)
     metrics = json.loads((trained.folder / "again/metrics/metrics.json").read_text())
-    assert metrics["best"]["val_dice"] > 0.7
+    assert metrics["kept"]["val_dice"] > 0.7
     missing = settings.model_copy(update={"model": settings.model.model_copy(update={"weights": "no.safetensors"})})
     with pytest.raises(UserError, match=r"no\.safetensors cannot be read"):
         train.train_on(store, [0], [1], missing, QUIET, outputs)

@@ -23,8 +23,8 @@ def test_a_training_leaves_model_metrics_and_pictures_and_no_checkpoints(tmp_pat
     assert (tmp_path / "model/model.safetensors").is_file()
     metrics = json.loads((tmp_path / "metrics/metrics.json").read_text())
     best = min(range(8), key=lambda epoch: module.history.epochs[epoch]["val_mse"])
-    assert metrics["best_epoch"] == config["training"]["best_epoch"] == best
-    assert metrics["best"]["val_mse"] == pytest.approx(module.history.epochs[best]["val_mse"], abs=1e-6)
+    assert metrics["kept_epoch"] == config["training"]["kept_epoch"] == best
+    assert metrics["kept"]["val_mse"] == pytest.approx(module.history.epochs[best]["val_mse"], abs=1e-6)
     rows = (tmp_path / "metrics/plots/metrics/train_loss.tsv").read_text().splitlines()
     assert rows[0].split("\t") == ["step", "train_loss"]
     assert len(rows) == 9
@@ -44,6 +44,11 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path):
     targets = torch.stack([module.trainer.datamodule._validation[0, index]["target"] for index in range(11)])
     mse = (module.model.eval()(values) - targets).square().mean()
     assert float(mse) == pytest.approx(module.history.epochs[best]["val_mse"], rel=1e-4)
+
+
+def test_the_last_epoch_is_kept_on_request(tmp_path):
+    train(tmp_path, {"training": {"monitor_mode": "max", "keep": "last"}})
+    assert json.loads((tmp_path / "model/config.json").read_text())["training"]["kept_epoch"] == 3
 
 
 def test_accumulation_gives_the_same_training_as_one_large_batch(tmp_path):

@@ -110,7 +110,7 @@ def fit(
     config: dict[str, Any],
     fingerprint: dict[str, str],
 ) -> None:
-    """Train, keep the best epoch's weights, and write the model folder.
+    """Train, keep the best or last epoch's weights, and write the model folder.
 
     An interrupted training with the same fingerprint is continued from its last finished epoch; with another one it
     starts afresh and says what changed.
@@ -147,13 +147,13 @@ def fit(
         trainer.fit(module, Data(train, validation, settings, runtime), ckpt_path=checkpoint, weights_only=True)
     if not trainer.is_global_zero:
         return
-    best = torch.load(scratch.resume / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    training = {"fingerprint": fingerprint, "best_epoch": best["epoch"], "epochs": len(module.history.epochs)}
+    kept = torch.load(scratch.resume / f"{settings.keep}.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    epoch = kept["epoch"]
+    training = {"fingerprint": fingerprint, "kept_epoch": epoch, "epochs": len(module.history.epochs)}
     model_folder.save(outputs.model, module.model, config | {"training": training})
-    module.history.close(
-        {"best": module.history.epochs[best["epoch"]], "best_epoch": best["epoch"], "skipped": module.skipped_steps}
-    )
+    summary = {"kept": module.history.epochs[epoch], "kept_epoch": epoch, "skipped": module.skipped_steps}
+    module.history.close(summary)
     scratch.finish()
 
 

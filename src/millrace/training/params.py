@@ -42,6 +42,9 @@ class Training(Section):
     monitor: str = "val_loss"
     """Validation metric that picks the best epoch, stops early and drives `plateau`."""
     monitor_mode: Literal["min", "max"] = "min"
+    keep: Literal["best", "last"] = "best"
+    """Which epoch becomes the model: the best by `monitor`, or the last, which a small or mixed validation set with a
+    schedule that decays to nothing speaks for."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without an improvement before training stops early; null trains all epochs."""
     min_delta: float = Field(default=0.0, ge=0)
