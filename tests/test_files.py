@@ -13,16 +13,24 @@ from millrace.files import whole_folder, write_csv, write_json, write_text
 
 def test_json_is_sorted_rounded_and_never_nan(tmp_path):
     path = tmp_path / "new/a.json"
-    write_json(path, {"b": np.float32(0.1), "a": [np.int64(3), float("nan"), (1.00000049,)], "c": {"z": True, 1: "é"}})
+    write_json(
+        path,
+        {
+            "b": np.float32(0.1),
+            "a": [np.int64(3), float("nan"), (1.00000049,)],
+            "c": {"z": True, 1: "é"},
+            "d": 1.23456789e-7,
+        },
+    )
     text = path.read_text()
-    assert json.loads(text) == {"a": [3, None, [1.0]], "b": 0.1, "c": {"1": "é", "z": True}}
+    assert json.loads(text) == {"a": [3, None, [1.0]], "b": 0.1, "c": {"1": "é", "z": True}, "d": 1.23457e-7}
     assert text.index('"a"') < text.index('"b"') < text.index('"c"')
     assert text.endswith("}\n")
 
 
 def test_tables_are_rounded(tmp_path):
     write_csv(tmp_path / "a.csv", pd.DataFrame({"x": [1 / 3], "name": ["n"]}))
-    assert (tmp_path / "a.csv").read_text() == "x,name\n0.333333,n\n"
+    assert (tmp_path / "a.csv").read_text() == "x,name\n0.333333333,n\n"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

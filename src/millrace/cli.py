@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(predict)
     export = add("export", "write the model in another format and check that it agrees", _export)
     export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
-    export.add_argument("--out", type=Path, help="file to write; default beside the model")
+    export.add_argument("--out", type=Path, help="file to write; default models/<task> with the format's ending")
     _add_model(export)
     settings = add("params", "check params.yaml, or change it by presets and assignments", _params, with_task=False)
     settings.add_argument("--preset", action="append", default=[], help="a file of presets/, without .yaml")
@@ -107,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.raw is None or options.out is None:
         raise UserError("evaluate takes --raw and --out together, or neither (then it is the pipeline's stage)")
     task, runtime = _sections(options)
-    _module(options, "evaluate").evaluate_folder(options.raw, options.out, _model(options), task, runtime)
+    _module(options, "evaluate_folder").evaluate_folder(options.raw, options.out, _model(options), task, runtime)
     return 0
 
 

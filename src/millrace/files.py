@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     import pandas as pd
 
-DECIMALS = 6
+SIGNIFICANT_DIGITS = 6
+TABLE_DIGITS = 9
 
 
 def rounded(value: Any) -> Any:
-    """Copy of nested JSON data with floats at `DECIMALS` places; NaN and infinities become null."""
+    """Copy of nested JSON data with floats at six significant digits; NaN and infinities become null."""
     if isinstance(value, Mapping):
         return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -25,7 +26,7 @@ def rounded(value: Any) -> Any:
     if hasattr(value, "item") and not isinstance(value, str | bytes):
         value = value.item()
     if isinstance(value, float):
-        return round(value, DECIMALS) if math.isfinite(value) else None
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
     return value
 
 
@@ -45,13 +46,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table with floats at `DECIMALS` places."""
-    write_text(path, lambda stream: table.round(DECIMALS).to_csv(stream, index=False))
+    """Write a table with floats at nine significant digits."""
+    write_text(path, lambda stream: table.to_csv(stream, index=False, float_format=f"%.{TABLE_DIGITS}g"))
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the place of `path` only when the block ends without an error."""
+    """Yield an empty folder beside `path`; it takes the place of `path` only when the block ends without an error.
+
+    What was in `path` is deleted: for the project's own outputs, never for a folder that the user named.
+    """
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -34,5 +34,5 @@ def parallel_map(
             stack.enter_context(Client(runtime.dask_scheduler))
             stack.enter_context(joblib.parallel_config(backend="dask"))
         calls = (joblib.delayed(function)(item) for item in items)
-        results = joblib.Parallel(n_jobs=runtime.jobs, return_as="generator")(calls)
+        results = joblib.Parallel(n_jobs=runtime.jobs or -1, return_as="generator")(calls)
         return list(tqdm(results, total=len(items), desc=description, disable=not runtime.progress))

@@ -34,10 +34,10 @@ def load(path: Path = PARAMS) -> Params:
     Raises:
         UserError: Every key that is unknown, of a wrong type or out of range, each with its value and what is allowed.
     """
-    return validated(_read(path), path)
+    return _validated(_read(path), path)
 
 
-def validated(content: Any, path: Path) -> Params:
+def _validated(content: Any, path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -64,11 +64,14 @@ def apply(presets: list[str], assignments: list[str], path: Path = PARAMS) -> Pa
         key, separator, value = assignment.partition("=")
         if not separator:
             raise UserError(f"'{assignment}' is not of the form key=value")
-        nested: Any = YAML(typ="safe").load(value)
+        try:
+            nested: Any = YAML(typ="safe").load(value)
+        except YAMLError as error:
+            raise UserError(f"'{assignment}': the value is not valid YAML: {error}") from None
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _merge(content, nested, Path("--set"), "")
-    params = validated(content, path)
+    params = _validated(content, path)
     write_text(path, lambda stream: _yaml().dump(content, stream))
     return params
 

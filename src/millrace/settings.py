@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 class Section(BaseModel):
     """One section of params.yaml: frozen, and strict about unknown keys and wrong types."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Runtime(Section):
-    """How this machine runs the work. No stage depends on it: nothing here may change a result."""
+    """How this machine runs the work. No stage depends on it: nothing here is meant to change a result."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where models run; `auto` takes a GPU when there is one."""
@@ -28,8 +26,8 @@ class Runtime(Section):
     """CPU threads of one process; 0 leaves it to PyTorch."""
     workers: int = Field(default=0, ge=0)
     """Data-loading processes of one training process; 0 loads in the training process."""
-    jobs: int = Field(default=-1)
-    """Processes for independent files (joblib's n_jobs); -1 is one a core."""
+    jobs: int = Field(default=0, ge=0)
+    """Processes for independent files; 0 is one a core."""
     dask_scheduler: str | None = None
     """Address of a Dask scheduler (`tcp://host:8786`) that takes over from the local processes."""
     progress: bool = True

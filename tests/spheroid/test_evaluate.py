@@ -13,6 +13,7 @@ from spheroid_files import QUIET, section, write_raw
 
 from millrace.errors import DataError, UserError
 from millrace.spheroid import evaluate, fold, folds
+from millrace.spheroid.evaluate_folder import evaluate_folder
 from millrace.spheroid.segment import Segmenter
 from millrace.spheroid.store import Store
 
@@ -46,7 +47,7 @@ def test_the_stage_scores_model_and_baseline_alike(trained):
 
 def test_a_folder_of_the_users_gets_the_same_file(trained, tmp_path):
     raw = write_raw(tmp_path / "raw", 3, size=70)
-    evaluate.evaluate_folder(raw, tmp_path / "out", trained.model, trained.params, QUIET)
+    evaluate_folder(raw, tmp_path / "out", trained.model, trained.params, QUIET)
     result = json.loads((tmp_path / "out/evaluate.json").read_text())
     assert result["model"].keys() == result["baseline"].keys() >= KEYS
     assert result["model"]["images"] == 3
@@ -63,10 +64,10 @@ def test_a_folder_with_a_bad_file_is_refused_whole_or_scored_without_it(trained,
     raw = write_raw(tmp_path / "raw", 3, size=70)
     (raw / "masks/i1_mask.png").unlink()
     with pytest.raises(DataError, match=r"i1\.png: has no mask"):
-        evaluate.evaluate_folder(raw, tmp_path / "out", trained.model, trained.params, QUIET)
+        evaluate_folder(raw, tmp_path / "out", trained.model, trained.params, QUIET)
     assert not (tmp_path / "out").exists()
     dropping = section(raw, prepare={"bad_files": "drop"}, evaluate={"tile_px": 64})
-    evaluate.evaluate_folder(raw, tmp_path / "out", trained.model, dropping, QUIET)
+    evaluate_folder(raw, tmp_path / "out", trained.model, dropping, QUIET)
     assert json.loads((tmp_path / "out/evaluate.json").read_text())["model"]["images"] == 2
 
 

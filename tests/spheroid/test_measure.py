@@ -36,7 +36,9 @@ COLUMNS = [
     "mean_intensity",
     "touches_border",
 ]
-MICROMETRES = ["area_um2", "perimeter_um", "equivalent_diameter_um", "major_axis_um", "minor_axis_um"]
+LENGTHS = ["perimeter", "equivalent_diameter", "major_axis", "minor_axis"]
+CENTROIDS = ["centroid_row", "centroid_column"]
+MICROMETRES = ["area_um2", *(f"{length}_um" for length in [*CENTROIDS, *LENGTHS])]
 
 
 def ellipse(row, column, half_major, half_minor, angle, shape=(140, 150)):
@@ -121,7 +123,7 @@ def test_hand_computed_table():
     np.testing.assert_allclose(table["solidity"], [1, 1, 8 / 9])
     np.testing.assert_allclose(table["equivalent_diameter_px"] ** 2 * np.pi / 4, table["area_px"])
     np.testing.assert_allclose(table["area_um2"], [0.25, 2.5, 2])
-    for length in ("perimeter", "equivalent_diameter", "major_axis", "minor_axis"):
+    for length in [*CENTROIDS, *LENGTHS]:
         np.testing.assert_allclose(table[f"{length}_um"], table[f"{length}_px"] / 2)
 
 

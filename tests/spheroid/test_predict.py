@@ -61,14 +61,24 @@ def test_one_bad_file_does_not_stop_the_others(trained, images, tmp_path):
     assert len(list((tmp_path / "out/masks").iterdir())) == 5
 
 
+def test_a_result_that_cannot_be_written_is_a_failure_of_that_file_alone(trained, images, tmp_path):
+    folder, _ = images
+    (tmp_path / "out/overlays/grey_overlay.png").mkdir(parents=True)
+    (tmp_path / "out/objects.csv").write_text("from an earlier run")
+    problems = predict_files([folder], tmp_path / "out", trained.model, trained.params, QUIET)
+    assert [problem.path.name for problem in problems] == ["grey.png"]
+    assert set(pd.read_csv(tmp_path / "out/objects.csv")["image"]) == {"rgba.png", "wide.tif", "real.tif", "dark.png"}
+
+
 def test_the_command_reports_failures_in_its_exit_code(trained, images, tmp_path, monkeypatch, capsys):
     folder, _ = images
 
     monkeypatch.chdir(REPOSITORY)
-    command = ["predict", "spheroid", str(folder / "grey.png"), "--model", str(trained.model), "--out"]
-    assert main([*command, str(tmp_path / "a")]) == 0
+    good, broken = str(folder / "grey.png"), str(folder / "broken.png")
+    options = ["--model", str(trained.model), "--out", str(tmp_path / "out")]
+    assert main(["predict", "spheroid", good, *options]) == 0
     (folder / "broken.png").write_bytes(b"")
-    assert main([*command, str(tmp_path / "b"), str(folder / "broken.png")]) == 1
+    assert main(["predict", "spheroid", good, broken, *options]) == 1
     assert "broken.png" in capsys.readouterr().err
 
 
@@ -85,14 +95,15 @@ def test_odd_shapes_are_predicted(trained, tmp_path, shape):
 
 
 def test_micrometres_are_given_with_a_pixel_size(trained, images, tmp_path):
-    params = section(tmp_path, evaluate={"pixel_size_um": 2.0, "tile_px": 64})
+    params = section(tmp_path, predict={"pixel_size_um": 2.0}, evaluate={"tile_px": 64})
     prediction = Predictor(trained.model, params, QUIET).predict(images[0] / "grey.png", tmp_path)
     assert prediction.objects["area_um2"].to_list() == (prediction.objects["area_px"] * 4).to_list()
 
 
 def test_real_brightfield_images_are_predicted(trained, shared_spheroid, tmp_path):
     folder = shared_spheroid / "orgaquant_brightfield"
-    assert predict_files([folder], tmp_path, trained.model, trained.params, QUIET) == []
+    params = section(tmp_path, evaluate={"tile_px": 256})
+    assert predict_files([folder], tmp_path, trained.model, params, QUIET) == []
     assert len(list((tmp_path / "masks").iterdir())) == 5
     for path in (tmp_path / "masks").iterdir():
         assert tifffile.imread(path).shape == (1125, 1500)

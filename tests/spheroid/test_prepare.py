@@ -142,16 +142,25 @@ def test_empty_masks_are_refused_on_request(tmp_path):
 
 def test_check_prints_what_it_found_and_leaves_a_report(workspace, capsys):
     bad_folder(workspace / "raw")
+    (workspace / "out").mkdir()
+    (workspace / "out/mine.txt").write_text("stays")
     assert not print_check(workspace / "raw", workspace / "out", section(workspace / "raw"), QUIET)
     printed = capsys.readouterr().out
     assert "suggested_patch_px" in printed
     assert printed.count("problem:") == 9
     assert sorted(path.name for path in (workspace / "out").iterdir()) == [
         "data.json",
+        "mine.txt",
         "problems.json",
         "qc.csv",
         "sheet.png",
     ]
+
+
+def test_a_folder_too_small_for_folds_can_still_be_split(workspace):
+    prepare.run(section(write_raw(workspace / "raw", 4)), QUIET)
+    assert set(Store().index["split"]) == {"train", "validation", "test"}
+    assert set(Store().index["fold"]) == {-1}
 
 
 def test_real_nuclei_pass_the_check(shared_spheroid):

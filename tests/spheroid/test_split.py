@@ -66,7 +66,7 @@ def test_a_side_without_a_share_gets_nothing():
 
 
 def test_too_few_independent_images_are_refused():
-    with pytest.raises(UserError, match="6 images form 2 independent units"):
+    with pytest.raises(UserError, match=r"6 images form 2 independent units .*too few for train \+ validation \+ test"):
         assign(table([0.1] * 6, [0, 0, 0, 1, 1, 1]), {}, Split())
 
 
@@ -74,6 +74,7 @@ def test_too_few_independent_images_are_refused():
     ("text", "groups", "message"),
     [
         ("image,group\na,1\nb,1\n", "g.csv", None),
+        ("image,group\na,1\nb,1\nb,\n", "g.csv", None),
         ("image,group\na,1\n", "g.csv", r"1 image\(s\) with no group or several: b"),
         ("image,group\na,1\na,2\nb,1\n", "g.csv", "with no group or several: a"),
         ("image,plate\na,1\n", "g.csv", r"lacks the column\(s\) group; it has image, plate"),

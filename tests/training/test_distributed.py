@@ -33,6 +33,14 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
 
 
 @pytest.mark.timeout(300)
+def test_processes_with_unequal_numbers_of_validation_batches_do_not_wait_for_each_other(tmp_path):
+    """11 samples in micro-batches of 5: two batches for one process, one for the other; batch norm has buffers."""
+    result = run(tmp_path, {"runtime": {"devices": 2}, "training": {"batch_size": 10, "epochs": 2}})
+    assert result.returncode == 0, result.stderr
+    assert len(history(tmp_path)["val_mse"]) == 2
+
+
+@pytest.mark.timeout(300)
 def test_a_bad_sample_of_one_process_skips_the_step_of_both(tmp_path):
     options = PLAIN | {"runtime": {"devices": 2}, "bad": [5]}
     options["training"] = PLAIN["training"] | {"max_skipped_share": 0.5}

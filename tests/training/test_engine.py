@@ -37,17 +37,18 @@ def test_a_training_leaves_model_metrics_and_pictures_and_no_checkpoints(tmp_pat
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path):
     """Where a larger error is called better, the first epoch is the best one."""
-    module = train(tmp_path, {"training": {"monitor_mode": "max"}})
+    module = train(tmp_path, {"training": {"monitor": "val_error", "monitor_mode": "max"}})
     best = max(range(4), key=lambda epoch: module.history.epochs[epoch]["val_mse"])
     assert best < 3
     values = torch.stack([module.trainer.datamodule._validation[0, index]["input"] for index in range(11)])
     targets = torch.stack([module.trainer.datamodule._validation[0, index]["target"] for index in range(11)])
-    mse = (module.model.eval()(values) - targets).square().mean()
+    with torch.inference_mode():
+        mse = (module.model.eval()(values) - targets).square().mean()
     assert float(mse) == pytest.approx(module.history.epochs[best]["val_mse"], rel=1e-4)
 
 
 def test_the_last_epoch_is_kept_on_request(tmp_path):
-    train(tmp_path, {"training": {"monitor_mode": "max", "keep": "last"}})
+    train(tmp_path, {"training": {"monitor": "val_error", "monitor_mode": "max", "keep": "last"}})
     assert json.loads((tmp_path / "model/config.json").read_text())["training"]["kept_epoch"] == 3
 
 
@@ -63,12 +64,11 @@ def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     assert len(module.history.epochs) == 3
 
 
-def test_checkpoints_are_kept_at_the_stated_interval(tmp_path):
-    train(tmp_path, {"training": {"epochs": 5, "checkpoint_every": 2}})
-    assert sorted(path.name for path in (tmp_path / "runs/checkpoints/periodic").iterdir()) == [
-        "epoch-0001.ckpt",
-        "epoch-0003.ckpt",
-    ]
+@pytest.mark.parametrize(("every", "epochs"), [(2, [1, 3]), (1, [0, 1, 2, 3, 4])])
+def test_checkpoints_are_kept_at_the_stated_interval(tmp_path, every, epochs):
+    train(tmp_path, {"training": {"epochs": 5, "checkpoint_every": every}})
+    kept = sorted(path.name for path in (tmp_path / "runs/checkpoints/periodic").iterdir())
+    assert kept == [f"epoch-{epoch:04d}.ckpt" for epoch in epochs]
 
 
 def test_losses_are_float32_under_mixed_precision(tmp_path):
@@ -120,7 +120,9 @@ def test_too_many_skipped_steps_stop_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"monitor": "val_dice"}, "train.monitor is 'val_dice'; this task has val_loss, val_mse"),
+        ({"monitor": "val_dice"}, "train.monitor is 'val_dice'; this task has val_loss, val_mse, val_error"),
+        ({"monitor": "val_loss", "monitor_mode": "max"}, "for val_loss it must be 'min'"),
+        ({"monitor": "val_mse", "monitor_mode": "max"}, "for val_mse it must be 'min'"),
         ({"batch_size": 64}, "32 samples do not fill a batch of 64"),
     ],
 )

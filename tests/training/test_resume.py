@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from toy_training import train
 
+from millrace.training import engine
+
 SCRIPT = Path(__file__).parent / "toy_training.py"
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -66,6 +68,18 @@ def test_dvclive_is_written_again_when_its_folder_was_deleted(tmp_path):
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 
 
+def test_a_checkpoint_takes_its_place_only_when_it_is_whole(tmp_path, monkeypatch):
+    def torn(self, checkpoint, path, storage_options=None):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    (tmp_path / "last.ckpt").write_bytes(b"old")
+    monkeypatch.setattr(engine.TorchCheckpointIO, "save_checkpoint", torn)
+    with pytest.raises(KeyboardInterrupt):
+        engine._WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt").read_bytes() == b"old"
+
+
 @pytest.mark.parametrize("part", ["data", "code"])
 def test_a_changed_fingerprint_starts_afresh_and_says_so(tmp_path, part):
     changed = {"data": "1", "code": "1"} | {part: "2"}
@@ -79,8 +93,8 @@ def test_a_changed_fingerprint_starts_afresh_and_says_so(tmp_path, part):
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 
 
-def test_a_run_killed_after_early_stopping_trains_no_further(tmp_path, monkeypatch):
-    training = {"epochs": 20, "patience": 2, "min_delta": 100.0}
+@pytest.mark.parametrize("training", [{"epochs": 20, "patience": 2, "min_delta": 100.0}, {"epochs": 3}])
+def test_a_run_killed_after_its_last_epoch_trains_no_further(tmp_path, monkeypatch, training):
     train(tmp_path / "a", {"training": training})
     with monkeypatch.context() as patch:
         patch.setattr("millrace.training.model_folder.save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

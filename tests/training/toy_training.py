@@ -41,11 +41,17 @@ class Waves(Dataset[dict[str, Any]]):
         return {"input": values, "target": values[:2].sum()[None], "name": f"wave-{index}"}
 
 
+class UndirectedError(MeanSquaredError):
+    """Of which nothing says whether more is better."""
+
+    higher_is_better = None
+
+
 class Toy(TrainingModule):
     """Least squares; remembers what the engine fed it."""
 
     def __init__(self, network: nn.Module, settings: Training, kill_at: tuple[int, int] | None = None) -> None:
-        super().__init__(network, settings, {"mse": MeanSquaredError()})
+        super().__init__(network, settings, {"mse": MeanSquaredError(), "error": UndirectedError()})
         self.kill_at = kill_at
         self.loss_dtypes: set[torch.dtype] = set()
         self.network_dtypes: set[torch.dtype] = set()
@@ -60,7 +66,8 @@ class Toy(TrainingModule):
         return {"loss": (outputs - batch["target"]).square().mean()}
 
     def update_metrics(self, outputs: Tensor, batch: Batch) -> None:
-        self.metric("mse").update(outputs, batch["target"])
+        for name in ("mse", "error"):
+            self.metric(name).update(outputs, batch["target"])
 
     def sample_pictures(self, outputs: Any, batch: Batch) -> Any:
         yield batch["name"][0], torch.zeros(8, 8, 3, dtype=torch.uint8).numpy()

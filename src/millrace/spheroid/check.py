@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from millrace.errors import ImageError, Problem
-from millrace.files import whole_folder, write_csv, write_json
+from millrace.files import write_csv, write_json
 from millrace.imagery.masks import read_mask
-from millrace.imagery.normalise import GreyScale, grey_scale
 from millrace.imagery.pictures import outlines, sheet, write_png
 from millrace.imagery.read import probe, read_grey
 from millrace.parallel import parallel_map
 from millrace.settings import Runtime
-from millrace.spheroid.params import Prepare, Preprocessing, Spheroid
+from millrace.spheroid.params import Prepare, Spheroid
 from millrace.spheroid.raw import Pair, find_pairs
+from millrace.spheroid.reading import max_pixels, read_pair, scale_of
 
 SHEET_CELLS = 48
 SHEET_COLUMNS, SHEET_PX = 8, 160
@@ -97,27 +97,6 @@ def check_folder(raw: Path, settings: Prepare, runtime: Runtime) -> Report:
     return report
 
 
-def read_pair(pair: Pair, settings: Prepare) -> tuple[NDArray[np.generic], GreyScale, NDArray[np.int32]]:
-    """Raw grey image (H, W), its grey scale, and instance labels (H, W).
-
-    Raises:
-        ImageError: The image or the mask cannot be used.
-    """
-    image = read_grey(pair.image, page=settings.preprocessing.page, max_pixels=_max_pixels(settings))
-    scale = scale_of(image, settings.preprocessing)
-    return image, scale, read_mask(pair.mask, max_pixels=_max_pixels(settings))
-
-
-def scale_of(image: NDArray[np.generic], preprocessing: Preprocessing) -> GreyScale:
-    """The conversion of one image to normalised grey: the same for training and prediction."""
-    return grey_scale(
-        image,
-        low_percentile=preprocessing.low_percentile,
-        high_percentile=preprocessing.high_percentile,
-        polarity=preprocessing.polarity,
-    )
-
-
 def write_report(report: Report, settings: Prepare, folder: Path) -> None:
     """Write `qc.csv` (a row a pair) and `sheet.png` (pictures with the masks' outlines, evenly picked)."""
     write_csv(folder / "qc.csv", report.table())
@@ -153,10 +132,10 @@ def summary(report: Report) -> dict[str, object]:
 def print_check(raw: Path, out: Path, params: Spheroid, runtime: Runtime) -> bool:
     """The command `check`: print what was found, write table, pictures and counts; whether there is no problem."""
     report = check_folder(raw, params.prepare, runtime)
-    with whole_folder(out) as folder:
-        write_report(report, params.prepare, folder)
-        write_json(folder / "problems.json", {"problems": [str(problem) for problem in sorted(report.problems)]})
-        write_json(folder / "data.json", summary(report))
+    out.mkdir(parents=True, exist_ok=True)
+    write_report(report, params.prepare, out)
+    write_json(out / "problems.json", {"problems": [str(problem) for problem in sorted(report.problems)]})
+    write_json(out / "data.json", summary(report))
     for name, value in summary(report).items():
         tqdm.write(f"{name:22} {value:.4g}" if isinstance(value, float) else f"{name:22} {value}")
     for names in report.duplicates():
@@ -170,24 +149,20 @@ def print_check(raw: Path, out: Path, params: Spheroid, runtime: Runtime) -> boo
     return not report.problems
 
 
-def _max_pixels(settings: Prepare) -> int:
-    return int(settings.max_megapixels * 1e6)
-
-
 def _inspect(pair: Pair, settings: Prepare) -> tuple[Record | None, list[Problem]]:
     """All that is wrong with one pair, and its row where nothing is."""
     problems: list[Problem] = []
     image = scale = labels = None
     try:
-        info = probe(pair.image, page=settings.preprocessing.page, max_pixels=_max_pixels(settings))
+        info = probe(pair.image, page=settings.preprocessing.page, max_pixels=max_pixels(settings))
         if min(info.width, info.height) < settings.min_size_px:
             raise ImageError(f"is {info.width}x{info.height} pixels, smaller than min_size_px {settings.min_size_px}")
-        image = read_grey(pair.image, page=settings.preprocessing.page, max_pixels=_max_pixels(settings))
+        image = read_grey(pair.image, page=settings.preprocessing.page, max_pixels=max_pixels(settings))
         scale = scale_of(image, settings.preprocessing)
     except ImageError as error:
         problems.append(Problem(pair.image, str(error)))
     try:
-        labels = read_mask(pair.mask, max_pixels=_max_pixels(settings))
+        labels = read_mask(pair.mask, max_pixels=max_pixels(settings))
         if settings.empty_masks == "refuse" and not labels.any():
             raise ImageError("has no object (prepare.empty_masks is refuse)")
         if image is not None and labels.shape != image.shape:

@@ -17,11 +17,11 @@ from millrace.imagery.tiling import tile_starts
 from millrace.spheroid.augment import change_grey, turn_and_flip, zoomed_side
 from millrace.spheroid.params import Train
 from millrace.spheroid.store import Store
+from millrace.training.sampling import EpochIndex
 
 EMPTY_COVERAGE = 0.05
 EMPTY_TRIES = 10
 Array = NDArray[np.float32]
-EpochIndex = tuple[int, int]
 
 
 @dataclass(frozen=True)

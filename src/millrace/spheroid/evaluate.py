@@ -12,14 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from millrace.errors import DataError, UserError
+from millrace.errors import UserError
 from millrace.files import whole_folder, write_csv, write_json
 from millrace.imagery.pictures import outlines, sheet, write_png
 from millrace.settings import Runtime
 from millrace.spheroid import model
 from millrace.spheroid.baseline import otsu_watershed
-from millrace.spheroid.check import check_folder, read_pair
-from millrace.spheroid.params import Evaluate, Preprocessing, Spheroid
+from millrace.spheroid.params import Evaluate, Spheroid
 from millrace.spheroid.scores import Scores
 from millrace.spheroid.segment import Segmenter
 from millrace.spheroid.store import Store
@@ -56,62 +55,37 @@ def run(params: Spheroid, runtime: Runtime) -> None:
     store = Store()
     network, _ = model.load(MODEL)
     segmenter = Segmenter(network, params.evaluate, runtime)
-    evaluate_split(store, store.positions("test"), store.positions("validation"), segmenter, params.evaluate, METRICS)
+    test, validation = store.positions("test"), store.positions("validation")
+    evaluate_split(store, test, validation, segmenter, params.evaluate, METRICS, progress=runtime.progress)
 
 
 def evaluate_split(
-    store: Store, test: list[int], validation: list[int], segmenter: Segmenter, settings: Evaluate, out: Path
-) -> Result:
+    store: Store,
+    test: list[int],
+    validation: list[int],
+    segmenter: Segmenter,
+    settings: Evaluate,
+    out: Path,
+    *,
+    progress: bool = True,
+) -> None:
     """Score prepared images; thresholds are to be chosen on `validation`, whose scores stand beside the test's."""
     if not test:
         raise UserError("The test split holds no image; spheroid.prepare.split.test is its share")
-    result = score(_prepared(store, test), segmenter, settings, len(test))
+    result = score(_prepared(store, test), segmenter, settings, len(test), progress)
     summary = result.summary()
     if validation:
-        chosen_on = score(_prepared(store, validation), segmenter, settings, len(validation))
+        chosen_on = score(_prepared(store, validation), segmenter, settings, len(validation), progress)
         summary["validation"] = chosen_on.model.summary()
     write_json(out / "evaluate.json", summary)
     with whole_folder(out / "evaluate") as folder:
-        _write_details(result, _prepared(store, test), segmenter, folder)
-    return result
+        write_details(result, _prepared(store, test), segmenter, folder)
 
 
-def evaluate_folder(raw: Path, out: Path, folder: Path, params: Spheroid, runtime: Runtime) -> Result:
-    """Score an existing model on any labelled folder.
-
-    Args:
-        raw: Folder with `images/` and `masks/` (or `labels/`).
-        out: Gets `evaluate.json` with the blocks `model` and `baseline`, curves, a table and pictures.
-        folder: The model.
-        params: `evaluate` and the checks of `prepare` are used; preprocessing is the model's own.
-        runtime: The machine.
-
-    Raises:
-        DataError: Files of the folder cannot be used; nothing is written. With `bad_files: drop` they are left out.
-    """
-    network, config = model.load(folder)
-    settings = params.prepare.model_copy(update={"preprocessing": Preprocessing(**config["preprocessing"])})
-    report = check_folder(raw, settings, runtime)
-    if report.problems and (settings.bad_files == "stop" or not report.pairs):
-        raise DataError(f"{raw}: {len(report.problems)} problem(s); nothing was scored.", report.problems)
-
-    def images() -> Iterator[Labelled]:
-        for pair in report.pairs:
-            image, scale, labels = read_pair(pair, settings)
-            yield pair.name, scale.apply(image), labels
-
-    segmenter = Segmenter(network, params.evaluate, runtime)
-    result = score(images(), segmenter, params.evaluate, len(report.pairs))
-    out.mkdir(parents=True, exist_ok=True)
-    _write_details(result, images(), segmenter, out)
-    write_json(out / "evaluate.json", result.summary())
-    return result
-
-
-def score(images: Iterable[Labelled], segmenter: Segmenter, settings: Evaluate, count: int) -> Result:
+def score(images: Iterable[Labelled], segmenter: Segmenter, settings: Evaluate, count: int, progress: bool) -> Result:
     """Run model and baseline over images one by one and sum up their scores."""
     result = Result()
-    for name, image, labels in tqdm(images, desc="evaluate", total=count):
+    for name, image, labels in tqdm(images, desc="evaluate", total=count, disable=not progress):
         result.model.add(name, labels, segmenter.labels(image))
         result.baseline.add(name, labels, otsu_watershed(image, settings.min_area_px))
     return result
@@ -123,7 +97,8 @@ def _prepared(store: Store, positions: list[int]) -> Iterator[Labelled]:
         yield name, np.array(store.array("image", position)), np.array(store.array("labels", position))
 
 
-def _write_details(result: Result, images: Iterable[Labelled], segmenter: Segmenter, folder: Path) -> None:
+def write_details(result: Result, images: Iterable[Labelled], segmenter: Segmenter, folder: Path) -> None:
+    """Write the precision curve, a row an image, and pictures of some images."""
     write_csv(folder / "ap_curve.csv", result.ap_curves())
     per_image = result.per_image()
     write_csv(folder / "per_image.csv", per_image)

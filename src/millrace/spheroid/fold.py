@@ -10,6 +10,7 @@ from millrace.errors import UserError
 from millrace.settings import Runtime
 from millrace.spheroid import model
 from millrace.spheroid.evaluate import evaluate_split
+from millrace.spheroid.folds import METRICS
 from millrace.spheroid.params import Spheroid
 from millrace.spheroid.segment import Segmenter
 from millrace.spheroid.store import Store
@@ -17,11 +18,10 @@ from millrace.spheroid.train import train_on
 from millrace.training.engine import Outputs
 
 MODELS = Path("models/spheroid-folds")
-METRICS = Path("metrics/spheroid/folds")
 
 
 def run(params: Spheroid, runtime: Runtime, fold: int) -> None:
-    """Test on the images of `fold`, pick the best epoch on those of the next fold, train on all others.
+    """Test on the images of `fold`, validate on those of the next fold, train on all others.
 
     Raises:
         UserError: There is no such fold.
@@ -30,7 +30,7 @@ def run(params: Spheroid, runtime: Runtime, fold: int) -> None:
     folds = store.index["fold"].to_numpy()
     count = int(folds.max()) + 1
     if not 0 <= fold < count:
-        raise UserError(f"There is no fold {fold}: spheroid.prepare.split.folds is {count}, so 0 to {count - 1}")
+        raise UserError(f"There is no fold {fold}: the prepared data have {count} folds (spheroid.prepare.split.folds)")
     validation_fold = (fold + 1) % count
     test, validation, train = (
         [int(position) for position in np.flatnonzero(chosen)]
@@ -38,7 +38,8 @@ def run(params: Spheroid, runtime: Runtime, fold: int) -> None:
     )
     folder, metrics = MODELS / str(fold), METRICS / str(fold)
     outputs = Outputs(folder, metrics / "train", Path("runs/spheroid") / f"fold-{fold}")
-    train_on(store, train, validation, params.train, runtime, outputs)
+    if not train_on(store, train, validation, params.train, runtime, outputs):
+        return
     network, _ = model.load(folder)
     segmenter = Segmenter(network, params.evaluate, runtime)
-    evaluate_split(store, test, validation, segmenter, params.evaluate, metrics)
+    evaluate_split(store, test, validation, segmenter, params.evaluate, metrics, progress=runtime.progress)

@@ -10,9 +10,9 @@ import pandas as pd
 from millrace.errors import UserError
 from millrace.files import write_json
 from millrace.settings import Runtime
-from millrace.spheroid.fold import METRICS
 from millrace.spheroid.params import Spheroid
 
+METRICS = Path("metrics/spheroid/folds")
 METHODS = ("model", "baseline")
 
 

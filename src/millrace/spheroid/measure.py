@@ -72,6 +72,8 @@ def measure(labels: NDArray[np.int32], grey: NDArray[np.generic], pixel_size_um:
     }
     if pixel_size_um is not None:
         columns["area_um2"] = area * pixel_size_um**2
+        for axis in ("row", "column"):
+            columns[f"centroid_{axis}_um"] = columns[f"centroid_{axis}_px"] * pixel_size_um
         columns |= {f"{length}_um": found[name] * pixel_size_um for length, name in LENGTHS.items()}
     return pd.DataFrame(columns)
 

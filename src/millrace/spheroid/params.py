@@ -151,6 +151,11 @@ class Evaluate(Postprocess):
     """Tiles a forward pass."""
     flips: bool = False
     """Average the predictions for the four flips of each tile: slower, a little better."""
+
+
+class Predict(Section):
+    """Of the command `predict`; no stage depends on it."""
+
     pixel_size_um: float | None = Field(default=None, gt=0)
     """Side of a pixel; measurements are then given in micrometres too."""
 
@@ -169,4 +174,5 @@ class Spheroid(Section):
     prepare: Prepare = Prepare()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    predict: Predict = Predict()
     crossvalidation: CrossValidation = CrossValidation()

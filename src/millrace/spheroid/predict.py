@@ -21,14 +21,15 @@ from millrace.imagery.pictures import outlines, write_png
 from millrace.imagery.read import SUFFIXES, read_grey
 from millrace.settings import Runtime
 from millrace.spheroid import model
-from millrace.spheroid.check import scale_of
 from millrace.spheroid.measure import measure
 from millrace.spheroid.model import CHANNELS
 from millrace.spheroid.objects import find_objects
 from millrace.spheroid.params import Preprocessing, Spheroid
+from millrace.spheroid.reading import max_pixels, scale_of
 from millrace.spheroid.segment import Segmenter
 
 OVERLAY_PX = 2048
+LARGE_PX = 16_000_000  # an image from here on gets a progress bar of its own
 OUTLINE = (255, 0, 255)
 
 
@@ -56,7 +57,7 @@ class Predictor:
 
     Args:
         folder: Model folder.
-        params: `evaluate` gives tiles, thresholds and pixel size, `prepare.max_megapixels` the size limit.
+        params: `evaluate` gives tiles and thresholds, `predict` the pixel size, `prepare` the size limit.
         runtime: The machine.
 
     Raises:
@@ -67,7 +68,9 @@ class Predictor:
         network, config = model.load(folder)
         self._preprocessing = Preprocessing(**config["preprocessing"])
         self._settings = params.evaluate
-        self._max_pixels = int(params.prepare.max_megapixels * 1e6)
+        self._pixel_size_um = params.predict.pixel_size_um
+        self._max_pixels = max_pixels(params.prepare)
+        self._progress = runtime.progress
         self._segmenter = Segmenter(network, params.evaluate, runtime)
 
     def predict(self, path: Path, scratch: Path) -> Prediction:
@@ -84,10 +87,11 @@ class Predictor:
         scale = scale_of(image, self._preprocessing)
         shape = (len(CHANNELS), *image.shape)
         probabilities = np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.float16, shape)
-        self._segmenter.probabilities(image, load=scale.apply, out=probabilities)
+        bar = self._progress and image.size >= LARGE_PX
+        self._segmenter.probabilities(image, load=scale.apply, out=probabilities, progress=bar)
         labels = np.lib.format.open_memmap(scratch / "labels.npy", "w+", np.int32, image.shape)
         find_objects(probabilities[0], probabilities[1], self._settings, out=labels)
-        objects = measure(labels, image, self._settings.pixel_size_um)
+        objects = measure(labels, image, self._pixel_size_um)
         return Prediction(image, scale, probabilities, labels, objects)
 
 
@@ -120,11 +124,12 @@ def predict_files(
         with tempfile.TemporaryDirectory(dir=out, prefix=".scratch-") as scratch:
             try:
                 prediction = predictor.predict(path, Path(scratch))
-            except ImageError as error:
-                problems.append(Problem(path, str(error)))
+                _write(prediction, path.stem, out, probabilities)
+            except (ImageError, OSError, MemoryError) as error:
+                problems.append(Problem(path, str(error) or type(error).__name__))
                 continue
-            _write(prediction, path.stem, out, probabilities)
             tables.append(prediction.objects.assign(image=path.name))
+    (out / "objects.csv").unlink(missing_ok=True)
     if tables:
         table = pd.concat(tables, ignore_index=True)
         write_csv(out / "objects.csv", table[["image", *(name for name in table.columns if name != "image")]])

@@ -10,8 +10,9 @@ import pandas as pd
 from millrace.errors import DataError
 from millrace.files import whole_folder, write_json
 from millrace.settings import Runtime
-from millrace.spheroid.check import Report, check_folder, read_pair, summary, write_report
+from millrace.spheroid.check import Report, check_folder, summary, write_report
 from millrace.spheroid.params import Prepare, Spheroid
+from millrace.spheroid.reading import read_pair
 from millrace.spheroid.split import SIDES, assign, read_groups
 from millrace.spheroid.store import META, PREPARED, StoreWriter
 

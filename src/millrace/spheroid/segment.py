@@ -42,6 +42,7 @@ class Segmenter:
         image: NDArray[Any],
         load: Callable[[NDArray[Any]], NDArray[np.float32]] | None = None,
         out: NDArray[Any] | None = None,
+        progress: bool = False,
     ) -> NDArray[Any]:
         """Foreground and distance (2, H, W) of an image (H, W), tile by tile.
 
@@ -49,6 +50,7 @@ class Segmenter:
             image: Normalised grey, or anything that `load` turns into it window by window.
             load: The conversion; None where the image is normalised already.
             out: Array to write into, such as a memory-mapped file.
+            progress: Show a progress bar over the tiles.
         """
         settings = self._settings
         # An image smaller than a tile is continued by reflection, and what stands in its corners can then look
@@ -63,6 +65,7 @@ class Segmenter:
             overlap=settings.overlap,
             batch_size=settings.batch_size,
             out=out,
+            progress=progress,
             **options,
         )
 

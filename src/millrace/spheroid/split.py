@@ -12,6 +12,8 @@ from millrace.errors import UserError
 from millrace.spheroid.params import Split
 
 Side = TypeVar("Side", str, int)
+NEIGHBOURS = 5
+NO_FOLD = -1
 SIDES = ("train", "validation", "test")
 
 
@@ -33,7 +35,8 @@ def read_groups(raw: Path, settings: Split, names: list[str]) -> dict[str, str]:
     missing = {"image", "group"} - set(table.columns)
     if missing:
         raise UserError(f"{path} lacks the column(s) {', '.join(sorted(missing))}; it has {', '.join(table.columns)}")
-    counts = table.dropna().groupby("image")["group"].nunique()
+    table = table.dropna(subset=["image", "group"])
+    counts = table.groupby("image")["group"].nunique()
     wrong = [name for name in names if counts.get(name, 0) != 1]
     if wrong:
         raise UserError(f"{path}: {len(wrong)} image(s) with no group or several: {', '.join(wrong[:10])}")
@@ -53,24 +56,26 @@ def assign(table: pd.DataFrame, groups: dict[str, str], settings: Split) -> pd.D
         settings: Shares, folds and seed.
 
     Returns:
-        Columns `split` (train, validation or test) and `fold` (0 to folds - 1), indexed as `table`.
+        Columns `split` (train, validation or test) and `fold` (0 to folds - 1; -1 with fewer units than folds).
 
     Raises:
-        UserError: There are too few independent images for a side or for the folds.
+        UserError: There are fewer independent images than sides.
     """
     units = _units(table, groups)
     sizes = units.value_counts()
     wanted = [side for side in SIDES if getattr(settings, side) > 0]
-    if len(sizes) < max(len(wanted), settings.folds):
+    if len(sizes) < len(wanted):
         raise UserError(
             f"{len(table)} images form {len(sizes)} independent units (groups and duplicates stay together): too few "
-            f"for {len(wanted)} sides and {settings.folds} folds"
+            f"for {' + '.join(wanted)}"
         )
     coverage = table["coverage"].groupby(units).mean()
     order = _stratified_order(coverage, settings.seed)
     shares = {side: getattr(settings, side) for side in wanted}
     split = _deal(order, sizes, shares)
-    fold = _deal(order, sizes, dict.fromkeys(range(settings.folds), 1 / settings.folds))
+    fold = dict.fromkeys(order, NO_FOLD)
+    if len(sizes) >= settings.folds:
+        fold = _deal(order, sizes, dict.fromkeys(range(settings.folds), 1 / settings.folds))
     return pd.DataFrame({"split": units.map(split), "fold": units.map(fold)})
 
 
@@ -96,8 +101,9 @@ def _stratified_order(coverage: pd.Series[float], seed: int) -> list[int]:
     """Units by coverage, shuffled within runs of neighbours."""
     rng = np.random.default_rng(seed)
     by_coverage = coverage.sort_values(kind="stable").index.to_numpy()
-    run = 5
-    chunks = [rng.permutation(by_coverage[start : start + run]) for start in range(0, len(by_coverage), run)]
+    chunks = [
+        rng.permutation(by_coverage[start : start + NEIGHBOURS]) for start in range(0, len(by_coverage), NEIGHBOURS)
+    ]
     return [int(unit) for chunk in chunks for unit in chunk]
 
 

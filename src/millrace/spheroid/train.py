@@ -48,23 +48,26 @@ class SpheroidTraining(TrainingModule):
 
 
 def run(params: Spheroid, runtime: Runtime) -> None:
-    """Train on the split's training images, pick the best epoch on its validation images."""
+    """Train on the split's training images, validate on its validation images."""
     store = Store()
     train_on(store, store.positions("train"), store.positions("validation"), params.train, runtime, STAGE_OUTPUTS)
 
 
 def train_on(
     store: Store, train: list[int], validation: list[int], settings: Train, runtime: Runtime, outputs: Outputs
-) -> None:
+) -> bool:
     """Train on some of the prepared images.
 
     Args:
         store: Prepared images.
         train: Positions to train on.
-        validation: Positions that pick the best epoch.
+        validation: Positions to validate on.
         settings: The `spheroid.train` section.
         runtime: The machine.
         outputs: Where to write.
+
+    Returns:
+        Whether this process has the finished model, see `fit`.
 
     Raises:
         UserError: There is no image on one of the sides, or a setting does not fit.
@@ -74,10 +77,11 @@ def train_on(
     torch.manual_seed(settings.seed)
     # A quarter faster on CPUs, and no slower on GPUs.
     network = model.build(settings.model).to(memory_format=torch.channels_last)
-    if settings.model.weights is not None:
-        model_folder.load_weights(network, Path(settings.model.weights))
+    weights = None if settings.model.weights is None else Path(settings.model.weights)
+    if weights is not None:
+        model_folder.load_weights(network, weights)
     what = {"train": settings.model_dump(), "positions": [train, validation]}
-    fit(
+    return fit(
         SpheroidTraining(network, settings),
         TrainingPatches(store, train, settings),
         ValidationPatches(store, validation, settings),
@@ -85,5 +89,5 @@ def train_on(
         runtime,
         outputs,
         model.config_of(settings.model, store.meta["preprocessing"]),
-        fingerprint(PREPARED, what, "millrace.spheroid.train"),
+        fingerprint(PREPARED, what, "millrace.spheroid.train", weights),
     )

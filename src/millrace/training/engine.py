@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
 from millrace.errors import UserError
@@ -88,6 +91,24 @@ class _EarlyStopping(EarlyStopping):
             trainer.should_stop = True
 
 
+class _Checkpoint(ModelCheckpoint):
+    """Lightning tells checkpoint callbacks apart by monitor and interval, which may be equal; their names are not."""
+
+    @property
+    def state_key(self) -> str:
+        return f"checkpoint {self.filename}"
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """A checkpoint takes its place only when it is whole, on any file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        partial = target.with_name(f"{target.name}.partial")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        partial.replace(target)
+
+
 class _OpenHistory(Callback):
     """Opens dvclive once the checkpoint, and the history in it, is loaded; in the first process only."""
 
@@ -109,7 +130,7 @@ def fit(
     outputs: Outputs,
     config: dict[str, Any],
     fingerprint: dict[str, str],
-) -> None:
+) -> bool:
     """Train, keep the best or last epoch's weights, and write the model folder.
 
     An interrupted training with the same fingerprint is continued from its last finished epoch; with another one it
@@ -125,6 +146,9 @@ def fit(
         config: What a user of the model needs to know beside the weights; stored as config.json.
         fingerprint: Hashes of all that decides the result.
 
+    Returns:
+        Whether this is the first process: the only one that has a finished model to go on with.
+
     Raises:
         UserError: `monitor` is no metric of this module, the batch does not fit the processes, or too many steps
             were skipped.
@@ -138,6 +162,7 @@ def fit(
     checkpoint = _checkpoint_to_resume(scratch, fingerprint)
     trainer = _trainer(settings, runtime, outputs, scratch)
     if checkpoint is None and trainer.is_global_zero:
+        shutil.rmtree(outputs.runs / "tensorboard", ignore_errors=True)
         scratch.start(fingerprint)
     with warnings.catch_warnings():
         # Loading in the training process is the default here on purpose.
@@ -146,7 +171,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         trainer.fit(module, Data(train, validation, settings, runtime), ckpt_path=checkpoint, weights_only=True)
     if not trainer.is_global_zero:
-        return
+        return False
+    module.history.open(outputs.metrics)  # not yet open where a run was killed after its last epoch
     kept = torch.load(scratch.resume / f"{settings.keep}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
     epoch = kept["epoch"]
@@ -155,11 +181,21 @@ def fit(
     summary = {"kept": module.history.epochs[epoch], "kept_epoch": epoch, "skipped": module.skipped_steps}
     module.history.close(summary)
     scratch.finish()
+    return True
 
 
 def _check(module: TrainingModule, train: Samples, settings: Training, runtime: Runtime) -> None:
     if settings.monitor not in module.metric_names:
         raise UserError(f"train.monitor is '{settings.monitor}'; this task has {', '.join(module.metric_names)}")
+    # torchmetrics says whether higher is better; its mean, which the loss is, says nothing.
+    higher = module.metric(settings.monitor.removeprefix("val_")).higher_is_better
+    if higher is None and settings.monitor == "val_loss":
+        higher = False
+    if higher is not None and higher != (settings.monitor_mode == "max"):
+        right = "max" if higher else "min"
+        raise UserError(
+            f"train.monitor_mode is '{settings.monitor_mode}', but for {settings.monitor} it must be '{right}'"
+        )
     processes = runtime.devices * runtime.nodes
     try:
         EpochSampler(len(train), settings.batch_size, settings.accumulate, settings.seed, 0, processes)  # type: ignore[arg-type]
@@ -184,7 +220,7 @@ def _trainer(settings: Training, runtime: Runtime, outputs: Outputs, scratch: Sc
         accelerator=runtime.accelerator,
         devices=runtime.devices,
         num_nodes=runtime.nodes,
-        strategy="ddp" if distributed else "auto",
+        strategy=DDPStrategy(broadcast_buffers=False) if distributed else "auto",
         sync_batchnorm=distributed and torch.cuda.is_available() and runtime.accelerator != "cpu",
         precision=settings.precision,
         max_epochs=settings.epochs,
@@ -193,6 +229,7 @@ def _trainer(settings: Training, runtime: Runtime, outputs: Outputs, scratch: Sc
         benchmark=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        plugins=[_WholeFiles()],
         log_every_n_steps=1,
         logger=TensorBoardLogger(outputs.runs, name="tensorboard", version=""),
         enable_progress_bar=runtime.progress,
@@ -217,7 +254,7 @@ def _callbacks(settings: Training, runtime: Runtime, outputs: Outputs, scratch: 
         )
     if settings.checkpoint_every is not None:
         callbacks.append(
-            ModelCheckpoint(
+            _Checkpoint(
                 scratch.periodic,
                 "epoch-{epoch:04d}",
                 auto_insert_metric_name=False,
@@ -227,7 +264,7 @@ def _callbacks(settings: Training, runtime: Runtime, outputs: Outputs, scratch: 
                 enable_version_counter=False,
             )
         )
-    best = ModelCheckpoint(
+    best = _Checkpoint(
         scratch.resume,
         "best",
         monitor=settings.monitor,
@@ -236,5 +273,5 @@ def _callbacks(settings: Training, runtime: Runtime, outputs: Outputs, scratch: 
         enable_version_counter=False,
     )
     # Last of all: the other callbacks' state of this epoch has to be in it.
-    last = ModelCheckpoint(scratch.resume, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = _Checkpoint(scratch.resume, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     return [*callbacks, best, last]

@@ -22,15 +22,17 @@ def _hash_files(files: list[Path], base: Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(data: Path, parameters: dict[str, Any], module: str) -> dict[str, str]:
+def fingerprint(data: Path, parameters: dict[str, Any], module: str, weights: Path | None = None) -> dict[str, str]:
     """Hashes of the four things that decide a trained model.
 
     Args:
         data: Folder of prepared data; every file in it counts.
         parameters: JSON-like settings of the training.
         module: Name of the stage's module; it and all that it imports of this package count.
+        weights: File of initial weights, if any.
     """
-    return {
+    initial = {} if weights is None else {"weights": _hash_files([weights], weights.parent)}
+    return initial | {
         "data": _hash_files(sorted(path for path in data.rglob("*") if path.is_file()), data),
         "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
         "code": _hash_files(import_closure(module), ROOT),

@@ -26,9 +26,19 @@ class StepGuard:
         max_norm: Largest accepted gradient norm.
         max_skipped_share: Share of an epoch's steps that may be skipped.
         steps_per_epoch: Optimiser steps of an epoch.
+        overflow_expected: Float16 loss scaling lets gradients overflow now and then and skips such steps by itself:
+            they do not count, unless a loss was not finite either.
     """
 
-    def __init__(self, model: nn.Module, max_norm: float, max_skipped_share: float, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        max_norm: float,
+        max_skipped_share: float,
+        steps_per_epoch: int,
+        *,
+        overflow_expected: bool = False,
+    ) -> None:
         self.skipped_in_epoch = 0
         self.skipped_in_all = 0
         self._buffers = list(model.buffers())
@@ -36,6 +46,7 @@ class StepGuard:
         self._max_norm = max_norm
         self._allowed = max_skipped_share * steps_per_epoch
         self._steps_per_epoch = steps_per_epoch
+        self._overflow_expected = overflow_expected
         self._names: list[str] = []
         self._losses: list[Tensor] = []
 
@@ -48,13 +59,12 @@ class StepGuard:
         self._names.extend(names)
         self._losses.append(loss.detach())
 
-    def accept(self, gradient_norm: float, epoch: int, counted: bool = True) -> bool:
+    def accept(self, gradient_norm: float, epoch: int) -> bool:
         """Whether the step may be taken.
 
         Args:
             gradient_norm: L2 norm of all gradients; not finite where the loss was not.
             epoch: For the message.
-            counted: False where float16 loss scaling expects an overflow now and then and skips the step by itself.
 
         Raises:
             UserError: More than the allowed share of this epoch's steps was skipped.
@@ -65,8 +75,10 @@ class StepGuard:
             self._keep_buffers()
             return True
         self._copy(self._kept, self._buffers)
-        if counted:
-            self._report(gradient_norm, epoch, names, [float(loss) for loss in losses])
+        values = [float(loss) for loss in losses]
+        overflow = not math.isfinite(gradient_norm) and all(math.isfinite(value) for value in values)
+        if not (overflow and self._overflow_expected):
+            self._report(gradient_norm, epoch, names, values)
         return False
 
     def _keep_buffers(self) -> None:

@@ -23,7 +23,9 @@ class History:
         self._live: Live | None = None
 
     def open(self, folder: Path) -> None:
-        """Start writing to `folder`, beginning with the epochs recorded so far. On one process only."""
+        """Start writing to `folder`, beginning with the epochs recorded so far. On one process only, and once."""
+        if self._live is not None:
+            return
         self._live = Live(
             str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False, cache_images=False
         )

@@ -41,6 +41,7 @@ class TrainingModule(lightning.LightningModule, ABC):
         self.model = model
         self.settings = settings
         self.history = History()
+        self._restored: dict[str, Any] = {}
         self.steps_per_epoch = 0  # optimiser steps; the engine sets it before it fits
         self._metrics = nn.ModuleDict({"loss": MeanMetric(), **metrics})
         self._train_loss = MeanMetric(nan_strategy="ignore")
@@ -71,9 +72,15 @@ class TrainingModule(lightning.LightningModule, ABC):
     # Training -------------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
+        settings = self.settings
         self._guard = StepGuard(
-            self.model, self.settings.max_gradient_norm, self.settings.max_skipped_share, self.steps_per_epoch
+            self.model,
+            settings.max_gradient_norm,
+            settings.max_skipped_share,
+            self.steps_per_epoch,
+            overflow_expected=settings.precision == "16-mixed",
         )
+        self._guard.skipped_in_all = self._restored.get("skipped_in_all", 0)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Not in on_train_epoch_start, which Lightning passes over in the first epoch of a resumed run.
@@ -94,9 +101,7 @@ class TrainingModule(lightning.LightningModule, ABC):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        norm_value = float(norm)
-        loss_scaling = self.settings.precision == "16-mixed"
-        if not self._guard.accept(norm_value, self.current_epoch, counted=not loss_scaling or np.isfinite(norm_value)):
+        if not self._guard.accept(float(norm), self.current_epoch):
             for parameter in parameters:
                 parameter.grad = None  # an optimiser passes over parameters without a gradient
             return
@@ -126,6 +131,13 @@ class TrainingModule(lightning.LightningModule, ABC):
 
     # Validation -----------------------------------------------------------------------------------------------------
 
+    def on_validation_start(self) -> None:
+        # Processes keep batch-norm statistics of their own while they train; what is validated, and saved, is the
+        # first one's. DDP's own broadcast in every forward would wait for a process that has fewer batches.
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         outputs = tree_map_only(Tensor, Tensor.float, self.model(batch["input"]))
         self.metric("loss").update(self._float32_losses(outputs, batch)["loss"], len(batch["name"]))
@@ -146,6 +158,8 @@ class TrainingModule(lightning.LightningModule, ABC):
         optimiser = make_optimiser(self.model.parameters(), self.settings)
         schedules = step_schedules(optimiser, self.settings, self.steps_per_epoch)
         self._plateau = plateau_schedule(optimiser, self.settings)
+        if self._plateau is not None and "plateau" in self._restored:
+            self._plateau.load_state_dict(self._restored["plateau"])
         return [optimiser], [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -156,15 +170,8 @@ class TrainingModule(lightning.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history.epochs = checkpoint["history"]
-        self._restored = checkpoint
-
-    def on_train_start(self) -> None:
-        # Guard and schedule exist only now: Lightning loads the checkpoint before it builds the optimisers.
-        restored = getattr(self, "_restored", None)
-        if restored is not None:
-            self._guard.skipped_in_all = restored["skipped_in_all"]
-            if self._plateau is not None:
-                self._plateau.load_state_dict(restored["plateau"])
+        # Guard and plateau schedule take theirs when they are made, which is after this.
+        self._restored = {key: checkpoint[key] for key in ("skipped_in_all", "plateau") if key in checkpoint}
 
     @property
     def skipped_steps(self) -> int:

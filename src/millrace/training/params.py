@@ -10,7 +10,7 @@ from millrace.settings import Section
 
 
 class Training(Section):
-    """The engine's parameters. Settings that can change the trained model stand here, the machine's in `runtime`."""
+    """The engine's parameters; those of the machine stand in `runtime`."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     epochs: int = Field(default=30, ge=1)

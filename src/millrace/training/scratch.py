@@ -23,12 +23,13 @@ class Scratch:
 
     def changed_since_interruption(self, fingerprint: dict[str, str]) -> list[str] | None:
         """Names of the parts that changed since an interrupted training; empty: it can go on; None: there is none."""
-        if not (self.resume / "last.ckpt").is_file():
-            return None
         try:
             stored = json.loads((self.resume / "fingerprint.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return ["fingerprint"]
+            stored = {}
+        # In this order: another process may be starting afresh, and it deletes before it writes its fingerprint.
+        if not (self.resume / "last.ckpt").is_file():
+            return None
         return sorted(key for key in fingerprint if stored.get(key) != fingerprint[key])
 
     def start(self, fingerprint: dict[str, str]) -> None:

@@ -1,0 +1,58 @@
+"""What makes an interrupted training start afresh."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.training.fingerprint import fingerprint
+from millrace.training.scratch import Scratch
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.npy").write_bytes(b"1")
+    (folder / "deep/b.npy").write_bytes(b"2")
+    (tmp_path / "weights").write_bytes(b"w")
+    return folder
+
+
+def print_of(data, parameters=None, module="millrace.spheroid.train", weights="weights"):
+    return fingerprint(data, parameters or {"epochs": 3}, module, data.parent / weights)
+
+
+def test_each_part_is_told_apart(data):
+    before = print_of(data)
+    assert print_of(data) == before
+    changed = {
+        "parameters": print_of(data, {"epochs": 4}),
+        "code": print_of(data, module="millrace.spheroid.sample"),
+    }
+    (data / "deep/b.npy").write_bytes(b"3")
+    changed["data"] = print_of(data)
+    (data / "deep/b.npy").write_bytes(b"2")
+    (data.parent / "weights").write_bytes(b"v")
+    changed["weights"] = print_of(data)
+    for part, found in changed.items():
+        assert [key for key in before if before[key] != found[key]] == [part]
+
+
+def test_a_moved_byte_is_a_change(data):
+    before = print_of(data)
+    (data / "a.npy").rename(data / "c.npy")
+    assert print_of(data)["data"] != before["data"]
+
+
+def test_scratch_names_what_changed(tmp_path):
+    scratch = Scratch(tmp_path)
+    assert scratch.changed_since_interruption({"data": "1"}) is None
+    scratch.start({"data": "1", "code": "1"})
+    assert scratch.changed_since_interruption({"data": "1", "code": "1"}) is None  # no checkpoint yet
+    (scratch.resume / "last.ckpt").touch()
+    assert scratch.changed_since_interruption({"data": "1", "code": "1"}) == []
+    assert scratch.changed_since_interruption({"data": "2", "code": "2"}) == ["code", "data"]
+    (scratch.resume / "fingerprint.json").write_text("{")
+    assert scratch.changed_since_interruption({"data": "1"}) == ["data"]
+    scratch.start({"data": "1"})
+    assert scratch.changed_since_interruption({"data": "1"}) is None
