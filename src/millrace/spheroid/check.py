@@ -26,7 +26,7 @@ from millrace.spheroid.raw import Pair, find_pairs
 from millrace.spheroid.reading import max_pixels, read_pair, scale_of
 
 SHEET_CELLS = 48
-SHEET_COLUMNS, SHEET_PX = 8, 160
+SHEET_COLUMNS, SHEET_PX = 8, 120
 OUTLINE = (0, 220, 0)
 PATCH_DIAMETERS = 2.5
 PATCH_MULTIPLE = 32
