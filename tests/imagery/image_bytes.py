@@ -7,10 +7,15 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
+
+from millrace.errors import ImageError
+from millrace.imagery.read import probe, read_grey
 
 RNG = np.random.default_rng(0)
 U8 = RNG.integers(0, 256, (40, 50), dtype=np.uint8)
@@ -73,3 +78,25 @@ def peak_bytes(call: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def assert_refused(path: Path, content: bytes, reason: str, *, by_header: bool) -> None:
+    """A file alone in its folder is refused with exactly this reason, in little memory, and leaves nothing beside it.
+
+    Args:
+        path: Where it is written.
+        content: The file.
+        reason: Regular expression of the whole message.
+        by_header: Whether `probe`, which reads no pixels, refuses it too.
+    """
+    path.write_bytes(content)
+
+    def read() -> None:
+        with pytest.raises(ImageError, match=f"^{reason}$"):
+            read_grey(path, max_pixels=LIMIT, spool=path.parent)
+
+    assert peak_bytes(read) < 500_000
+    assert list(path.parent.iterdir()) == [path]
+    if by_header:
+        with pytest.raises(ImageError, match=f"^{reason}$"):
+            probe(path, max_pixels=LIMIT)
