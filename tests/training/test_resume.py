@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from toy_training import train
 
-from millrace.training import engine
-
 SCRIPT = Path(__file__).parent / "toy_training.py"
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -66,18 +64,6 @@ def test_dvclive_is_written_again_when_its_folder_was_deleted(tmp_path):
         path.rmdir() if path.is_dir() else path.unlink()
     train(tmp_path / "b", {"training": training})
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
-
-
-def test_a_checkpoint_takes_its_place_only_when_it_is_whole(tmp_path, monkeypatch):
-    def torn(self, checkpoint, path, storage_options=None):
-        Path(path).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    (tmp_path / "last.ckpt").write_bytes(b"old")
-    monkeypatch.setattr(engine.TorchCheckpointIO, "save_checkpoint", torn)
-    with pytest.raises(KeyboardInterrupt):
-        engine._WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
-    assert (tmp_path / "last.ckpt").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("part", ["data", "code"])

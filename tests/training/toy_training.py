@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from torchmetrics import MeanSquaredError
 
 from millrace.settings import Runtime
 from millrace.training.engine import Outputs, fit
 from millrace.training.module import Batch, TrainingModule
 from millrace.training.params import Training
+from millrace.training.sampling import Samples
 
 SAMPLES = 32
 
 
-class Waves(Dataset[dict[str, Any]]):
+class Waves(Samples):
     """Four random numbers and the sum of the first two; what is drawn depends on epoch and index."""
 
     def __init__(self, length: int, bad: frozenset[int] = frozenset(), scale: float = 1.0) -> None:

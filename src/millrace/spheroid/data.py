@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from millrace.imagery.tiling import tile_starts
 from millrace.spheroid.augment import change_grey, turn_and_flip, zoomed_side
 from millrace.spheroid.params import Train
 from millrace.spheroid.store import Store
-from millrace.training.sampling import EpochIndex
+from millrace.training.sampling import EpochIndex, Samples
 
 EMPTY_COVERAGE = 0.05
 EMPTY_TRIES = 10
@@ -55,7 +54,7 @@ def _as_sample(channels: Array, name: str) -> dict[str, Any]:
     return {"input": tensor[:1], "target": tensor[1:], "name": name}
 
 
-class TrainingPatches(Dataset[dict[str, Any]]):
+class TrainingPatches(Samples):
     """Augmented patches: `patches.per_image` of each image an epoch, most of them around an object.
 
     A sample is a dict of `input` (1, S, S), `target` (2, S, S: foreground and distance) and `name`, floats 0 to 1.
@@ -140,7 +139,7 @@ def _resized(channels: Array, side: int) -> Array:
     return scaled.numpy()
 
 
-class ValidationPatches(Dataset[dict[str, Any]]):
+class ValidationPatches(Samples):
     """Unaugmented patches that tile the validation images: the same in every epoch.
 
     Args:

@@ -13,20 +13,19 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from millrace.errors import UserError
 from millrace.settings import Runtime
 from millrace.training import model_folder
+from millrace.training.checkpoints import BestAndLast, WholeFiles
 from millrace.training.module import TrainingModule
 from millrace.training.params import Training
-from millrace.training.sampling import EpochSampler, ShareSampler
+from millrace.training.sampling import EpochSampler, Samples, ShareSampler
 from millrace.training.scratch import Scratch
 
 log = logging.getLogger(__name__)
-Samples = Dataset[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Data(lightning.LightningDataModule):
         assert self.trainer is not None
         settings = self._settings
         sampler = EpochSampler(
-            len(self._train),  # type: ignore[arg-type]  # every dataset here has a length
+            len(self._train),
             settings.batch_size,
             settings.accumulate,
             settings.seed,
@@ -66,7 +65,7 @@ class Data(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         assert self.trainer is not None
-        sampler = ShareSampler(len(self._validation), self.trainer.global_rank, self.trainer.world_size)  # type: ignore[arg-type]
+        sampler = ShareSampler(len(self._validation), self.trainer.global_rank, self.trainer.world_size)
         micro_batch = max(1, self._settings.batch_size // (self._settings.accumulate * self.trainer.world_size))
         return self._loader(self._validation, sampler, micro_batch)
 
@@ -89,24 +88,6 @@ class _EarlyStopping(EarlyStopping):
         # A run killed between its last checkpoint and its end has nothing left to train.
         if self.wait_count >= self.patience:
             trainer.should_stop = True
-
-
-class _Checkpoint(ModelCheckpoint):
-    """Lightning tells checkpoint callbacks apart by monitor and interval, which may be equal; their names are not."""
-
-    @property
-    def state_key(self) -> str:
-        return f"checkpoint {self.filename}"
-
-
-class _WholeFiles(TorchCheckpointIO):
-    """A checkpoint takes its place only when it is whole, on any file system."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        partial = target.with_name(f"{target.name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        partial.replace(target)
 
 
 class _OpenHistory(Callback):
@@ -154,7 +135,7 @@ def fit(
             were skipped.
     """
     _check(module, train, settings, runtime)
-    module.steps_per_epoch = len(train) // settings.batch_size  # type: ignore[arg-type]
+    module.steps_per_epoch = len(train) // settings.batch_size
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -198,7 +179,7 @@ def _check(module: TrainingModule, train: Samples, settings: Training, runtime: 
         )
     processes = runtime.devices * runtime.nodes
     try:
-        EpochSampler(len(train), settings.batch_size, settings.accumulate, settings.seed, 0, processes)  # type: ignore[arg-type]
+        EpochSampler(len(train), settings.batch_size, settings.accumulate, settings.seed, 0, processes)
     except ValueError as error:
         raise UserError(f"train.batch_size does not fit: {error}") from None
 
@@ -229,7 +210,7 @@ def _trainer(settings: Training, runtime: Runtime, outputs: Outputs, scratch: Sc
         benchmark=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        plugins=[_WholeFiles()],
+        plugins=[WholeFiles()],
         log_every_n_steps=1,
         logger=TensorBoardLogger(outputs.runs, name="tensorboard", version=""),
         enable_progress_bar=runtime.progress,
@@ -254,7 +235,7 @@ def _callbacks(settings: Training, runtime: Runtime, outputs: Outputs, scratch: 
         )
     if settings.checkpoint_every is not None:
         callbacks.append(
-            _Checkpoint(
+            ModelCheckpoint(
                 scratch.periodic,
                 "epoch-{epoch:04d}",
                 auto_insert_metric_name=False,
@@ -264,14 +245,5 @@ def _callbacks(settings: Training, runtime: Runtime, outputs: Outputs, scratch: 
                 enable_version_counter=False,
             )
         )
-    best = _Checkpoint(
-        scratch.resume,
-        "best",
-        monitor=settings.monitor,
-        mode=settings.monitor_mode,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     # Last of all: the other callbacks' state of this epoch has to be in it.
-    last = _Checkpoint(scratch.resume, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    return [*callbacks, best, last]
+    return [*callbacks, BestAndLast(scratch.resume, settings.monitor, settings.monitor_mode)]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 EpochIndex = tuple[int, int]
+
+
+class Samples(Dataset[dict[str, Any]], ABC):
+    """A task's samples: dicts of tensors, and `name`. What is drawn depends on (epoch, index) and nothing else."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, key: EpochIndex) -> dict[str, Any]: ...
 
 
 class EpochSampler(Sampler[EpochIndex]):
