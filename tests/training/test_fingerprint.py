@@ -14,12 +14,12 @@ def data(tmp_path):
     (folder / "deep").mkdir(parents=True)
     (folder / "a.npy").write_bytes(b"1")
     (folder / "deep/b.npy").write_bytes(b"2")
-    (tmp_path / "weights").write_bytes(b"w")
+    (tmp_path / "start.safetensors").write_bytes(b"w")
     return folder
 
 
-def print_of(data, parameters=None, module="millrace.spheroid.train", weights="weights"):
-    return fingerprint(data, parameters or {"epochs": 3}, module, data.parent / weights)
+def print_of(data, parameters=None, module="millrace.spheroid.train"):
+    return fingerprint(data, parameters or {"epochs": 3}, module, [data.parent / "start.safetensors"])
 
 
 def test_each_part_is_told_apart(data):
@@ -32,8 +32,8 @@ def test_each_part_is_told_apart(data):
     (data / "deep/b.npy").write_bytes(b"3")
     changed["data"] = print_of(data)
     (data / "deep/b.npy").write_bytes(b"2")
-    (data.parent / "weights").write_bytes(b"v")
-    changed["weights"] = print_of(data)
+    (data.parent / "start.safetensors").write_bytes(b"v")
+    changed["weights start.safetensors"] = print_of(data)
     for part, found in changed.items():
         assert [key for key in before if before[key] != found[key]] == [part]
 

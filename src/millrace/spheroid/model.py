@@ -14,6 +14,7 @@ from torch.nn import functional
 from millrace.errors import UserError
 from millrace.spheroid.params import Model
 from millrace.training import model_folder
+from millrace.training.encoder_weights import load_encoder_weights, weights_file
 
 TASK = "spheroid"
 CHANNELS = ("foreground", "distance")
@@ -78,9 +79,26 @@ class Probabilities(nn.Module):
         return probabilities
 
 
+def initialise(network: nn.Module, settings: Model) -> list[Path]:
+    """Fill a network of `build` with the initial weights that are asked for; returns the files that they come from.
+
+    Raises:
+        UserError: A file is missing, cannot be read, or does not fit.
+    """
+    files = []
+    if settings.encoder_weights is not None:
+        plain = network.network if isinstance(network, Magnified) else network
+        load_encoder_weights(plain.get_submodule("encoder"), settings.encoder, settings.encoder_weights)
+        files.append(weights_file(settings.encoder, settings.encoder_weights))
+    if settings.weights is not None:
+        files.append(Path(settings.weights))
+        model_folder.load_weights(network, files[-1])
+    return files
+
+
 def config_of(settings: Model, preprocessing: dict[str, Any]) -> dict[str, Any]:
     """What the model folder keeps beside the weights."""
-    architecture = settings.model_dump(exclude={"weights"})
+    architecture = settings.model_dump(exclude={"weights", "encoder_weights"})
     return {"task": TASK, "model": architecture, "preprocessing": preprocessing, "channels": list(CHANNELS)}
 
 

@@ -109,6 +109,9 @@ class Model(Section):
     """Decoder widths from coarse to fine; null takes the architecture's own. Only for architectures that have them."""
     magnification: int = Field(default=1, ge=1, le=4)
     """The network sees the image enlarged by this factor: for objects of few pixels, at the square of the cost."""
+    encoder_weights: str | None = None
+    """Initial weights of the encoder: `imagenet`, for an encoder whose weights a requirement carries, or a safetensors
+    file with timm's names; null starts from random numbers."""
     weights: str | None = None
     """File of initial weights (a model.safetensors of this architecture); null starts from random numbers."""
 

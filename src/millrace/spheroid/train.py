@@ -17,7 +17,6 @@ from millrace.spheroid.data import TrainingPatches, ValidationPatches
 from millrace.spheroid.losses import DiceFromCounts, spheroid_losses
 from millrace.spheroid.params import Spheroid, Train
 from millrace.spheroid.store import PREPARED, Store
-from millrace.training import model_folder
 from millrace.training.engine import Outputs, fit
 from millrace.training.fingerprint import fingerprint
 from millrace.training.module import Batch, TrainingModule
@@ -75,11 +74,9 @@ def train_on(
     if not train or not validation:
         raise UserError(f"{len(train)} training and {len(validation)} validation images: both are needed to train")
     torch.manual_seed(settings.seed)
-    # A quarter faster on CPUs, and no slower on GPUs.
+    # A quarter faster on CPUs than the default order of dimensions.
     network = model.build(settings.model).to(memory_format=torch.channels_last)
-    weights = None if settings.model.weights is None else Path(settings.model.weights)
-    if weights is not None:
-        model_folder.load_weights(network, weights)
+    weights = model.initialise(network, settings.model)
     what = {"train": settings.model_dump(), "positions": [train, validation]}
     return fit(
         SpheroidTraining(network, settings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,16 @@ def _hash_files(files: list[Path], base: Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(data: Path, parameters: dict[str, Any], module: str, weights: Path | None = None) -> dict[str, str]:
+def fingerprint(data: Path, parameters: dict[str, Any], module: str, weights: Sequence[Path] = ()) -> dict[str, str]:
     """Hashes of the four things that decide a trained model.
 
     Args:
         data: Folder of prepared data; every file in it counts.
         parameters: JSON-like settings of the training.
         module: Name of the stage's module; it and all that it imports of this package count.
-        weights: File of initial weights, if any.
+        weights: Files of initial weights.
     """
-    initial = {} if weights is None else {"weights": _hash_files([weights], weights.parent)}
+    initial = {f"weights {path.name}": _hash_files([path], path.parent) for path in weights}
     return initial | {
         "data": _hash_files(sorted(path for path in data.rglob("*") if path.is_file()), data),
         "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
