@@ -11,7 +11,7 @@ from spheroid_files import QUIET, disks, section
 
 from millrace.cli import main
 from millrace.errors import UserError
-from millrace.spheroid.predict import Predictor, predict_files
+from millrace.spheroid.predict import STRIP_ROWS, Predictor, predict_files, write_tiff
 from repository import REPOSITORY
 
 
@@ -92,6 +92,22 @@ def test_odd_shapes_are_predicted(trained, tmp_path, shape):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)).save(tmp_path / "odd.png")
     assert predict_files([tmp_path / "odd.png"], tmp_path / "out", trained.model, trained.params, QUIET) == []
     assert tifffile.imread(tmp_path / "out/masks/odd_mask.tif").shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((1, 1), np.uint16), ((2 * STRIP_ROWS + 3, 5), np.uint32), ((2, STRIP_ROWS + 1, 7), np.float16)],
+    [((1, 1), np.uint16), ((2 * STRIP_ROWS + 3, 5), np.uint32), ((2, STRIP_ROWS + 1, 7), np.float16)],
+)
+def test_results_are_plain_tiffs_in_strips(tmp_path, shape, dtype):
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(np.int32)
+    write_tiff(tmp_path / "x.tif", array, dtype)
+    with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
+        assert tiff.asarray().dtype == dtype
+        assert (tiff.asarray() == array).all()
+        assert not tiff.pages[0].is_tiled
+        assert len(tiff.pages) == (shape[0] if len(shape) == 3 else 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
 
 
 def test_micrometres_are_given_with_a_pixel_size(trained, images, tmp_path):

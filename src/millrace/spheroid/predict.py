@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tifffile
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from tqdm import tqdm
 
 from millrace.errors import ImageError, Problem, UserError
@@ -31,6 +32,7 @@ from millrace.spheroid.segment import Segmenter
 OVERLAY_PX = 2048
 LARGE_PX = 16_000_000  # an image from here on gets a progress bar of its own
 OUTLINE = (255, 0, 255)
+STRIP_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,14 @@ class Predictor:
         image = read_grey(path, page=self._preprocessing.page, max_pixels=self._max_pixels, spool=scratch)
         scale = scale_of(image, self._preprocessing)
         shape = (len(CHANNELS), *image.shape)
-        probabilities = np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.float16, shape)
+        file = scratch / "probabilities.npy"
+        probabilities = np.lib.format.open_memmap(file, "w+", np.float16, shape)
         bar = self._progress and image.size >= LARGE_PX
         self._segmenter.probabilities(image, load=scale.apply, out=probabilities, progress=bar)
         labels = np.lib.format.open_memmap(scratch / "labels.npy", "w+", np.int32, image.shape)
         find_objects(probabilities[0], probabilities[1], self._settings, out=labels)
+        # Mapped afresh: the pages that were touched count as this process's memory until they are unmapped.
+        probabilities = np.lib.format.open_memmap(file, "r")
         objects = measure(labels, image, self._pixel_size_um)
         return Prediction(image, scale, probabilities, labels, objects)
 
@@ -165,15 +170,28 @@ def _write(prediction: Prediction, name: str, out: Path, probabilities: bool) ->
     for folder in ("masks", "overlays", *(["probabilities"] if probabilities else [])):
         (out / folder).mkdir(exist_ok=True)
     dtype = np.uint16 if len(prediction.objects) <= np.iinfo(np.uint16).max else np.uint32
-    _write_tiff(out / "masks" / f"{name}_mask.tif", prediction.labels.astype(dtype))
+    write_tiff(out / "masks" / f"{name}_mask.tif", prediction.labels, dtype)
     if probabilities:
-        _write_tiff(out / "probabilities" / f"{name}_probabilities.tif", prediction.probabilities)
+        write_tiff(out / "probabilities" / f"{name}_probabilities.tif", prediction.probabilities, np.float16)
     step = max(1, -(-max(prediction.image.shape) // OVERLAY_PX))
     grey = prediction.scale.apply(prediction.image[::step, ::step])
     write_png(out / "overlays" / f"{name}_overlay.png", outlines(grey, [(prediction.labels[::step, ::step], OUTLINE)]))
 
 
-def _write_tiff(path: Path, array: NDArray[Any]) -> None:
+def write_tiff(path: Path, array: NDArray[Any], dtype: DTypeLike) -> None:
+    """Write (H, W) or pages (N, H, W) strip by strip, so that no copy in the file's dtype is made of the whole."""
+    pages = array.reshape(-1, *array.shape[-2:])
+    strips = (page[top : top + STRIP_ROWS] for page in pages for top in range(0, len(page), STRIP_ROWS))
+    packed = (zlib.compress(np.ascontiguousarray(strip, dtype).tobytes()) for strip in strips)
     partial = path.with_name(f".{path.name}.partial")
-    tifffile.imwrite(partial, array, photometric="minisblack", rowsperstrip=256, compression="zlib", metadata=None)
+    tifffile.imwrite(
+        partial,
+        packed,
+        shape=array.shape,
+        dtype=dtype,
+        photometric="minisblack",
+        rowsperstrip=STRIP_ROWS,
+        compression="zlib",
+        metadata=None,
+    )
     partial.replace(path)
