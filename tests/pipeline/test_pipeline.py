@@ -148,6 +148,7 @@ def test_the_preset_turns_cross_validation_on(copy):
     copy.millrace("params", "--set", "spheroid.crossvalidation.folds=[1, 4]")
     assert stages_run(copy.dvc("repro")) == ["spheroid-fold@1", "spheroid-fold@4", "spheroid-folds@all"]
     assert json.loads(copy.read("metrics/spheroid/folds.json"))["folds"] == 2
+    assert "metrics/spheroid/folds.json" in copy.dvc("metrics", "show")
 
 
 @pytest.mark.slow
