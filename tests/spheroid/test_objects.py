@@ -53,10 +53,30 @@ def test_a_flat_distance_leaves_touching_disks_together():
 
 def test_smoothing_keeps_speckle_in_the_distance_from_splitting_an_object():
     truth = disks((30, 40, 20))
-    distance = np.where(np.random.default_rng(0).random(SHAPE) < 0.2, 0, distance_target(truth)).astype(np.float32)
+    speckle = np.random.default_rng(0).normal(0, 0.2, SHAPE)
+    distance = (distance_target(truth) + speckle).clip(0, 1).astype(np.float32)
     foreground = (truth > 0).astype(np.float32)
-    assert find_objects(foreground, distance, Postprocess(smoothing_px=0)).max() > 1
-    assert find_objects(foreground, distance, Postprocess(smoothing_px=2)).max() == 1
+    assert find_objects(foreground, distance, Postprocess(smoothing_px=0, smoothing_share=0)).max() > 1
+    assert find_objects(foreground, distance, Postprocess(smoothing_px=4, smoothing_share=0)).max() == 1
+    assert find_objects(foreground, distance, Postprocess(smoothing_px=0, smoothing_share=0.2)).max() == 1
+
+
+def test_a_peak_counts_from_its_height_above_the_way_to_a_higher_one():
+    """Two peaks of 0.9 and 0.7 with 0.55 between them: the lower one rises by 0.15."""
+    foreground = np.ones((1, 30), np.float32)
+    distance = np.interp(np.arange(30), [0, 7, 15, 22, 29], [0.1, 0.9, 0.55, 0.7, 0.1])[None].astype(np.float32)
+    plain = {"smoothing_px": 0, "smoothing_share": 0, "min_area_px": 0}
+    counts = {
+        height: int(find_objects(foreground, distance, Postprocess(seed_height=height, **plain)).max())
+        for height in (0.1, 0.14, 0.16, 0.5)
+    }
+    assert counts == {0.1: 2, 0.14: 2, 0.16: 1, 0.5: 1}
+
+
+def test_twin_peaks_closer_than_the_height_are_one():
+    foreground = np.ones((1, 9), np.float32)
+    distance = np.array([[0.1, 0.5, 0.9, 0.85, 0.9, 0.85, 0.9, 0.5, 0.1]], np.float32)
+    assert find_objects(foreground, distance, Postprocess(smoothing_px=0, smoothing_share=0, min_area_px=0)).max() == 1
 
 
 def test_smoothing_sees_the_components_own_pixels_only():
@@ -102,7 +122,7 @@ def ring_with(*islands):
 def test_holes_are_filled_or_kept():
     ring = ring_with()
     np.testing.assert_array_equal(found_from_truth(ring, Postprocess()), disks((30, 40, 20)))
-    kept = found_from_truth(ring, Postprocess(fill_holes=False, seed_threshold=0.1))
+    kept = found_from_truth(ring, Postprocess(fill_holes=False, seed_height=0.1))
     np.testing.assert_array_equal(kept, ring)
 
 
@@ -146,7 +166,8 @@ def test_a_gap_between_three_objects_is_no_hole():
 POSTPROCESS = st.builds(
     Postprocess,
     threshold=st.just(0.5),
-    seed_threshold=st.sampled_from([0.3, 0.5, 0.8]),
+    seed_height=st.sampled_from([0.05, 0.1, 0.4]),
+    smoothing_share=st.sampled_from([0.0, 0.2]),
     smoothing_px=st.sampled_from([0.0, 0.7, 2.0]),
     min_area_px=st.integers(0, 6),
     fill_holes=st.booleans(),

@@ -97,7 +97,6 @@ def test_odd_shapes_are_predicted(trained, tmp_path, shape):
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [((1, 1), np.uint16), ((2 * STRIP_ROWS + 3, 5), np.uint32), ((2, STRIP_ROWS + 1, 7), np.float16)],
-    [((1, 1), np.uint16), ((2 * STRIP_ROWS + 3, 5), np.uint32), ((2, STRIP_ROWS + 1, 7), np.float16)],
 )
 def test_results_are_plain_tiffs_in_strips(tmp_path, shape, dtype):
     array = np.random.default_rng(0).integers(0, 100, shape).astype(np.int32)

@@ -137,10 +137,12 @@ class Postprocess(Section):
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Foreground probability from which a pixel belongs to an object."""
-    seed_threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Distance value from which a pixel can start an object of its own."""
+    seed_height: float = Field(default=0.1, gt=0, lt=1)
+    """How far a peak of the smoothed distance rises above the way to a higher one to be an object of its own."""
     smoothing_px: float = Field(default=1.0, ge=0)
-    """Standard deviation of the Gaussian that smooths the distance channel before seeds are taken."""
+    """Least standard deviation of the Gaussian that smooths the distance channel before seeds are taken."""
+    smoothing_share: float = Field(default=0.2, ge=0, le=1)
+    """The same as a share of the radius of the largest disk that fits into the component: large objects are rough."""
     min_area_px: int = Field(default=16, ge=0)
     """Smaller objects are dropped."""
     fill_holes: bool = True
