@@ -11,7 +11,7 @@ from spheroid_files import QUIET, disks, section
 
 from millrace.cli import main
 from millrace.errors import UserError
-from millrace.spheroid.predict import STRIP_ROWS, Predictor, predict_files, write_tiff
+from millrace.spheroid.predict import STRIP_ROWS, Predictor, _give_back, predict_files, write_tiff
 from repository import REPOSITORY
 
 
@@ -107,6 +107,15 @@ def test_results_are_plain_tiffs_in_strips(tmp_path, shape, dtype):
         assert not tiff.pages[0].is_tiled
         assert len(tiff.pages) == (shape[0] if len(shape) == 3 else 1)
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
+
+
+def test_given_back_pages_come_back_from_the_file(tmp_path):
+    mapped = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.int32, (1000, 1000))
+    mapped[:] = np.arange(1000)
+    _give_back(mapped, np.zeros(3))
+    assert (mapped == np.arange(1000)).all()
+    mapped[0] = 7
+    assert (np.load(tmp_path / "x.npy")[0] == 7).all()
 
 
 def test_micrometres_are_given_with_a_pixel_size(trained, images, tmp_path):

@@ -100,7 +100,9 @@ def _split_components(labels: NDArray[np.int32], distance: Channel, settings: Po
         objects += count - 1
 
 
-def _peaks(smoothed: NDArray[np.float32], mask: NDArray[np.bool_], height: float) -> tuple[NDArray[np.int32], int]:
+def _peaks(
+    smoothed: NDArray[np.float32], mask: NDArray[np.bool_], height: float
+) -> tuple[NDArray[np.signedinteger], int]:
     """Numbered 8-connected peaks within the mask, and their number."""
     relief = np.where(mask, smoothed, np.float32(-1))  # outside lower than all, so that no peak reaches over it
     lowered = reconstruction(relief - np.float32(height), relief)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -88,16 +89,25 @@ class Predictor:
         image = read_grey(path, page=self._preprocessing.page, max_pixels=self._max_pixels, spool=scratch)
         scale = scale_of(image, self._preprocessing)
         shape = (len(CHANNELS), *image.shape)
-        file = scratch / "probabilities.npy"
-        probabilities = np.lib.format.open_memmap(file, "w+", np.float16, shape)
+        probabilities = np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.float16, shape)
         bar = self._progress and image.size >= LARGE_PX
         self._segmenter.probabilities(image, load=scale.apply, out=probabilities, progress=bar)
+        _give_back(image, probabilities)
         labels = np.lib.format.open_memmap(scratch / "labels.npy", "w+", np.int32, image.shape)
         find_objects(probabilities[0], probabilities[1], self._settings, out=labels)
-        # Mapped afresh: the pages that were touched count as this process's memory until they are unmapped.
-        probabilities = np.lib.format.open_memmap(file, "r")
+        _give_back(probabilities, labels)
         objects = measure(labels, image, self._pixel_size_um)
         return Prediction(image, scale, probabilities, labels, objects)
+
+
+def _give_back(*arrays: NDArray[Any]) -> None:
+    """Let go of the pages of mapped files that were touched: they count as this process's memory. The files stay."""
+    for array in arrays:
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            owner.madvise(mmap.MADV_DONTNEED)
 
 
 def predict_files(
