@@ -1,0 +1,1 @@
+"""Video timelines in XML to a multi-track transformer, and back."""
