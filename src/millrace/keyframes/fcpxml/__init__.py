@@ -1,0 +1,1 @@
+"""FCPXML, as Final Cut Pro X and its successors write it."""
