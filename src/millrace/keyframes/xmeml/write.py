@@ -1,0 +1,335 @@
+"""Final Cut Pro 7 XML (xmeml version 4), written so that `read` gives back the same sequence and editors import it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from lxml import etree
+
+from millrace.files import write_text
+from millrace.keyframes.assets import media_name
+from millrace.keyframes.curve import Curve
+from millrace.keyframes.timeline import DEFAULTS, Clip, Sequence, Track
+from millrace.keyframes.xmeml.time import MAX_TIMEBASE, NTSC, TICKS_PER_SECOND, frame
+from millrace.keyframes.xmeml.write_keys import (
+    Keyframe,
+    Point,
+    is_still,
+    keyframes_of_number,
+    keyframes_of_point,
+)
+from millrace.keyframes.xml_events import MAX_MAGNITUDE, TimelineError
+
+MOTION = {
+    "scale": ("scale", "Scale", 0, 10_000),
+    "rotation": ("rotation", "Rotation", -8640, 8640),
+    "crop_l": ("leftcrop", "Crop Left", 0, 100),
+    "crop_t": ("topcrop", "Crop Top", 0, 100),
+    "crop_r": ("rightcrop", "Crop Right", 0, 100),
+    "crop_b": ("bottomcrop", "Crop Bottom", 0, 100),
+}
+"""Id, name and range of Basic Motion's parameters; `center`, a point, stands between rotation and the crops."""
+
+CLIP_RATES = tuple(Fraction(base) * pull for base in (24, 25, 30, 48, 50, 60, 120) for pull in (Fraction(1), NTSC))
+"""Rates at which a clip's own frames may count where those of the sequence do not fit."""
+
+EASES = {"linear": "linear", "hold": "hold", "bezier": "FCPCurve"}
+
+
+@dataclass
+class _Written:
+    """What is already in the file: clips, counted, and what each file id stands for."""
+
+    clips: int = 0
+    files: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+
+
+def write(sequence: Sequence, path: Path) -> None:
+    """Write a sequence as xmeml version 4; equal sequences give equal bytes.
+
+    Audio is not written. A clip's own frames count at the sequence's rate, or at a common one in which its `in` and its
+    keys are whole; where there is none, its local axis is moved by less than a frame, so that `in` is whole, and keys
+    lie between frames. A change of speed becomes the graph of a Time Remap. A generator with a `media_id` is written as
+    Premiere's graphics are (a file without a path), one without as a `generatoritem` that shows the clip's name.
+
+    Args:
+        sequence: Without nested sequences: whoever has some flattens them first. Clips lie on whole frames, in order.
+        path: Takes the place of what is there only when the file is whole.
+
+    Raises:
+        TimelineError: xmeml cannot say it: a frame rate that is neither whole nor n * 1000/1001, an edge between
+            frames, overlapping clips, a nested sequence, a text with control characters, a number beyond 1e9.
+    """
+    root = etree.Element("xmeml", version="4")
+    try:
+        _sequence(root, sequence)
+    except ValueError as error:  # lxml's own for a text that no XML can hold
+        raise TimelineError(f"sequence {sequence.name!r} cannot be written: {error}") from None
+    text = etree.tostring(
+        root, xml_declaration=True, encoding="UTF-8", doctype="<!DOCTYPE xmeml>", pretty_print=True
+    ).decode()
+    write_text(path, lambda stream: stream.write(text))
+
+
+def _sequence(root: etree._Element, sequence: Sequence) -> None:
+    rate = sequence.frame_rate
+    element = _add(root, "sequence", id="sequence-1")
+    _add(element, "name", sequence.name)
+    _rate(element, rate)
+    _add(element, "duration", _whole(sequence.duration * rate, "the sequence's duration"))
+    timecode = _add(element, "timecode")
+    _rate(timecode, rate)
+    for tag, text in (("string", "00:00:00:00"), ("frame", "0"), ("displayformat", "NDF")):
+        _add(timecode, tag, text)
+    video = _add(_add(element, "media"), "video")
+    characteristics = _add(_add(video, "format"), "samplecharacteristics")
+    _rate(characteristics, rate)
+    if sequence.width and sequence.height:
+        _add(characteristics, "width", sequence.width)
+        _add(characteristics, "height", sequence.height)
+    _add(characteristics, "pixelaspectratio", "square")
+    written = _Written()
+    for track in sequence.tracks:
+        _track(_add(video, "track"), track, rate, written)
+
+
+def _track(element: etree._Element, track: Track, rate: Fraction, written: _Written) -> None:
+    for before, after in pairwise(track.clips):
+        if after.start < before.end:
+            raise TimelineError(f"clip {after.name!r} begins at {float(after.start):g} s, before {before.name!r} ends")
+    for clip in track.clips:
+        try:
+            _clip(element, clip, rate, written)
+        except TimelineError as error:
+            raise TimelineError(f"clip {clip.name!r} at {float(clip.start):g} s: {error}") from None
+    _add(element, "enabled", _truth(track.enabled))
+    _add(element, "locked", "FALSE")
+
+
+def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) -> None:
+    if clip.kind == "nested":
+        raise TimelineError("it holds a sequence; flatten nested sequences before writing")
+    start, end = (_whole(edge * rate, edge_name) for edge, edge_name in ((clip.start, "start"), (clip.end, "end")))
+    if not 0 <= start < end:
+        raise TimelineError(f"it lasts from frame {start} to {end}")
+    own = _own_rate(clip, rate)
+    local_start = math.floor(clip.local_start * own) / own
+    if local_start != clip.local_start:
+        clip = _moved(clip, local_start)
+    first = int(local_start * own)
+    last = first + max(1, round((clip.end - clip.start) * own))
+    generated = clip.kind == "generator" and clip.media_id is None
+    written.clips += 1
+    element = _add(track, "generatoritem" if generated else "clipitem", id=f"clipitem-{written.clips}")
+    _add(element, "name", clip.name)
+    _add(element, "enabled", _truth(clip.enabled))
+    _add(element, "duration", last)
+    _rate(element, own)
+    for tag, value in (("start", start), ("end", end), ("in", first), ("out", last)):
+        _add(element, tag, value)
+    remapped = _ticks(element, clip, own)
+    if generated:
+        _text_generator(element, clip.name)
+    else:
+        _file(element, clip, own, written)
+    if remapped:
+        _remap(element, clip, own)
+    _effects(element, clip, own)
+
+
+def _own_rate(clip: Clip, rate: Fraction) -> Fraction:
+    """The first rate in which `in` and all keys lie on whole frames, else the first in which `in` does, else `rate`."""
+    if clip.local_start < 0:
+        raise TimelineError("its local time begins before 0, which xmeml has no frames for")
+    keys = [key.time for curve in clip.animation.values() for key in curve.keys]
+    for times in ([clip.local_start, *keys], [clip.local_start]):
+        for own in (rate, *CLIP_RATES):
+            if all((time * own).denominator == 1 for time in times):
+                return own
+    return rate
+
+
+def _moved(clip: Clip, local_start: Fraction) -> Clip:
+    """The same clip with its local axis moved so that `local_start` is at its start; media and values stay."""
+    by = local_start - clip.local_start
+    animation = {
+        name: curve if is_still(curve) else Curve([replace(key, time=key.time + by) for key in curve.keys])
+        for name, curve in clip.animation.items()
+    }
+    return replace(clip, local_start=local_start, animation=animation)
+
+
+def _ticks(element: etree._Element, clip: Clip, own: Fraction) -> bool:
+    """Write the time of `in` where the media is not at that frame; return whether it needs a Time Remap instead."""
+    (first, media), (length, _) = clip.media_times[0], clip.media_times[-1]
+    if first != 0 or length != clip.end - clip.start or any(a[0] >= b[0] for a, b in pairwise(clip.media_times)):
+        raise TimelineError("its media_times do not run from its start to its end")
+    if clip.media_times != ((Fraction(0), media), (length, media + length)):
+        return True
+    if media == clip.local_start:
+        return False
+    ticks = media * TICKS_PER_SECOND
+    if ticks < 0 or ticks.denominator != 1 or abs(media - clip.local_start) * own > 1:
+        return True
+    _add(element, "pproTicksIn", int(ticks))
+    return False
+
+
+def _file(element: etree._Element, clip: Clip, own: Fraction, written: _Written) -> None:
+    """The clip's `file`: in full once, and again only where one id stands for another path."""
+    content = clip.media, clip.kind
+    if clip.media_id is None:
+        file = _add(element, "file")
+    else:
+        file = _add(element, "file", id=clip.media_id)
+        known = clip.media_id in written.files
+        if known and written.files[clip.media_id] == content:
+            return
+        written.files.setdefault(clip.media_id, content)  # a reference means the first
+    _add(file, "name", media_name(clip) or clip.name)
+    if clip.kind == "generator":
+        _add(file, "mediaSource", "GraphicAndType")
+    elif clip.media is not None:
+        _add(file, "pathurl", clip.media)
+    _rate(file, own)
+    _add(_add(file, "media"), "video")
+
+
+def _text_generator(element: etree._Element, name: str) -> None:
+    effect = _effect(element, "Text", "Text", "generator", category="Text")
+    parameter = _add(effect, "parameter")
+    for tag, text in (("parameterid", "str"), ("name", "Text"), ("value", name)):
+        _add(parameter, tag, text)
+
+
+def _remap(element: etree._Element, clip: Clip, own: Fraction) -> None:
+    (_, first), (length, last) = clip.media_times[0], clip.media_times[-1]
+    pace = (last - first) / length
+    effect = _effect(_add(element, "filter"), "Time Remap", "timeremap", "motion")
+    variable = _parameter(effect, "variablespeed", "variablespeed", 0, 1)
+    _add(variable, "value", int(len(clip.media_times) > 2))
+    speed = _parameter(effect, "speed", "speed", -10_000, 10_000)
+    _add(speed, "value", _number(float(pace * 100)))
+    _add(_parameter(effect, "reverse", "reverse", None, None), "value", _truth(pace < 0))
+    graph = _parameter(effect, "graphdict", "graphdict", 0, None)
+    for after, media in clip.media_times:
+        key = _add(graph, "keyframe")
+        _add(key, "when", _frames((clip.local_start + after) * own, "a change of speed"))
+        _add(key, "value", _frames(media * own, "the media at a change of speed"))
+
+
+def _effects(element: etree._Element, clip: Clip, own: Fraction) -> None:
+    curves = {
+        name: curve
+        for name, curve in clip.animation.items()
+        if not (is_still(curve) and curve.keys[0].value == DEFAULTS[name])
+    }
+    if set(curves) - {"opacity"}:
+        motion = _effect(_add(element, "filter"), "Basic Motion", "basic", "motion")
+        for name, shown in MOTION.items():
+            if name == "crop_l" and ("x" in curves or "y" in curves):
+                x, y = (curves.get(axis) or Curve.constant(DEFAULTS[axis]) for axis in ("x", "y"))
+                static: Point = (x.keys[0].value, y.keys[0].value)
+                _values(_parameter(motion, "center", "Center", None, None), static, keyframes_of_point(x, y), own)
+            if name in curves:
+                curve = curves[name]
+                _values(_parameter(motion, *shown), curve.keys[0].value, keyframes_of_number(curve), own)
+    if "opacity" in curves:
+        effect = _effect(_add(element, "filter"), "Opacity", "opacity", "motion")
+        curve = curves["opacity"]
+        parameter = _parameter(effect, "opacity", "opacity", 0, 100)
+        _values(parameter, curve.keys[0].value, keyframes_of_number(curve), own)
+
+
+def _effect(parent: etree._Element, name: str, own_id: str, kind: str, category: str = "motion") -> etree._Element:
+    effect = _add(parent, "effect")
+    texts = {"name": name, "effectid": own_id, "effectcategory": category, "effecttype": kind, "mediatype": "video"}
+    for tag, text in texts.items():
+        _add(effect, tag, text)
+    return effect
+
+
+def _parameter(effect: etree._Element, own_id: str, name: str, low: int | None, high: int | None) -> etree._Element:
+    parameter = _add(effect, "parameter")
+    for tag, value in (("parameterid", own_id), ("name", name), ("valuemin", low), ("valuemax", high)):
+        if value is not None:
+            _add(parameter, tag, value)
+    return parameter
+
+
+def _values(parameter: etree._Element, static: float | Point, keyframes: list[Keyframe], own: Fraction) -> None:
+    _value(parameter, "value", static)
+    for keyframe in keyframes:
+        element = _add(parameter, "keyframe")
+        _add(element, "when", _frames(keyframe.time * own, "a keyframe"))
+        _value(element, "value", keyframe.value)
+        _add(_add(element, "interpolation"), "name", EASES[keyframe.ease])
+        if keyframe.ease == "bezier":
+            for tag, (horiz, vert) in (("inbez", keyframe.inbez), ("outbez", keyframe.outbez)):
+                in_time = not isinstance(keyframe.value, tuple)
+                _value(element, tag, (_handle(horiz, own) if in_time else horiz, vert))
+
+
+def _handle(seconds: float, own: Fraction) -> float:
+    """A handle's length in frames, chosen among the nearest so that it comes back as the same number of seconds."""
+    pace = float(own)
+    near = seconds * pace
+    around = (near, math.nextafter(near, math.inf), math.nextafter(near, -math.inf))
+    return next((length for length in around if length / pace == seconds), near)
+
+
+def _value(parent: etree._Element, tag: str, value: float | Point) -> None:
+    if not isinstance(value, tuple):
+        _add(parent, tag, _number(value))
+        return
+    element = _add(parent, tag)
+    for axis, each in zip(("horiz", "vert"), value, strict=True):
+        _add(element, axis, _number(each))
+
+
+def _number(value: float) -> str:
+    """Shortest text that reads as the same float64."""
+    if not abs(value) <= MAX_MAGNITUDE:
+        raise TimelineError(f"{value} is not a number between -{MAX_MAGNITUDE:g} and {MAX_MAGNITUDE:g}")
+    return repr(float(value)).removesuffix(".0")
+
+
+def _frames(frames: Fraction, what: str) -> str:
+    """A frame number, with decimals where it lies between frames: the reader takes those to a 10 000th."""
+    text = str(frames.numerator) if frames.denominator == 1 else repr(float(frames))
+    frame(text, what)
+    return text
+
+
+def _whole(frames: Fraction, what: str) -> int:
+    if frames.denominator != 1 or abs(frames) > MAX_MAGNITUDE:
+        raise TimelineError(f"{what} lies at frame {float(frames):g}, which is no whole one; move it to a frame first")
+    return int(frames)
+
+
+def _rate(parent: etree._Element, rate: Fraction) -> None:
+    for ntsc in (False, True):
+        timebase = rate / NTSC if ntsc else rate
+        if timebase.denominator == 1 and 1 <= timebase <= MAX_TIMEBASE:
+            element = _add(parent, "rate")
+            _add(element, "timebase", int(timebase))
+            _add(element, "ntsc", _truth(ntsc))
+            return
+    raise TimelineError(
+        f"a frame rate of {float(rate):.6g} is neither a whole number up to {MAX_TIMEBASE} nor one times 1000/1001"
+    )
+
+
+def _truth(value: bool) -> str:
+    return "TRUE" if value else "FALSE"
+
+
+def _add(parent: etree._Element, tag: str, text: str | int | None = None, **attributes: str) -> etree._Element:
+    element = etree.SubElement(parent, tag, attributes)
+    if text is not None:
+        element.text = str(text)
+    return element
