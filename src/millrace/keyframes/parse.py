@@ -1,0 +1,160 @@
+"""Stage `keyframes-parse`: a folder of timelines to one table, a row a video and time step."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from millrace.errors import DataError, Problem
+from millrace.files import whole_folder, write_csv, write_json
+from millrace.keyframes.params import Keyframes, Parse
+from millrace.keyframes.reading import find_timelines, read_timeline
+from millrace.keyframes.table import Sampled, tabulate
+from millrace.keyframes.timeline import Sequence
+from millrace.keyframes.xml_events import TimelineError
+from millrace.parallel import parallel_map
+from millrace.settings import Runtime
+
+log = logging.getLogger(__name__)
+TIMELINES = Path("data/prepared/keyframes/timelines")
+METRICS = Path("metrics/keyframes")
+TABLE = "timelines.parquet"
+
+
+@dataclass
+class Parsed:
+    """What one file gave.
+
+    Attributes:
+        path: The file.
+        tables: One a sequence that shows anything.
+        report: A row for each of them.
+        problems: Why the file, or single clips of it, were left out.
+        ignored: What was passed over, counted by kind.
+        guessed: Gaps that were filled, counted by kind.
+    """
+
+    path: Path
+    tables: list[pd.DataFrame] = field(default_factory=list)
+    report: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    guessed: Counter[str] = field(default_factory=Counter)
+
+
+def run(params: Keyframes, runtime: Runtime) -> None:
+    """Read `raw` and write `data/prepared/keyframes/timelines`, `metrics/keyframes/parse.json` and `parse/files.csv`.
+
+    Raises:
+        DataError: Files or clips were refused and `bad_files` is `stop`, or nothing is left.
+    """
+    raw, settings = Path(params.raw), params.parse
+    parsed, problems = parse_folder(raw, settings, runtime)
+    tables = [table for file in parsed for table in file.tables]
+    if problems and (settings.bad_files == "stop" or not tables):
+        raise DataError(
+            f"{raw}: {len(problems)} problem(s); nothing was written. Mend them, or set keyframes.parse.bad_files to "
+            f"drop to leave these files and clips out.",
+            problems,
+        )
+    for problem in problems:
+        log.warning("Left out: %s", problem)
+    table = pd.concat(tables, ignore_index=True)
+    with whole_folder(TIMELINES) as folder:
+        table.to_parquet(folder / TABLE, index=False)
+        if settings.csv:
+            write_csv(folder / "timelines.csv", table)
+    with whole_folder(METRICS / "parse") as folder:
+        write_csv(folder / "files.csv", report_of(parsed))
+    write_json(METRICS / "parse.json", summary(parsed, problems))
+
+
+def parse_folder(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Parsed], list[Problem]]:
+    """Parse all timelines of a folder, in parallel; what is wrong with any of them is returned, not raised.
+
+    Raises:
+        UserError: The folder is missing or holds no timeline.
+    """
+    files, problems = find_timelines(raw)
+    parsed = parallel_map(partial(_parse, settings=settings), files, runtime, "keyframes parse")
+    return parsed, sorted([*problems, *(problem for file in parsed for problem in file.problems)])
+
+
+def _parse(file: tuple[str, Path], settings: Parse) -> Parsed:
+    return parse_file(*file, settings)
+
+
+def parse_file(name: str, path: Path, settings: Parse) -> Parsed:
+    """Parse one timeline file.
+
+    A file with one sequence is the video `name`, the sequences of one with several are `name#1`, `name#2` and so on, as
+    they stand in the file. Sequences that show nothing are left out and counted.
+    """
+    found = Parsed(path)
+    try:
+        document = read_timeline(path, settings)
+        found.ignored, found.guessed = document.notes.ignored, document.notes.guessed
+        found.problems += [Problem(path, text) for text in document.notes.problems]
+        for number, sequence in enumerate(document.sequences, start=1):
+            video_id = name if len(document.sequences) == 1 else f"{name}#{number}"
+            sampled = tabulate(sequence, video_id, settings)
+            found.ignored.update(sampled.ignored)
+            if sampled.clips == 0:
+                found.ignored["sequence that shows no clip"] += 1
+                continue
+            found.tables.append(sampled.table)
+            found.report.append({"file": path.name, "video_id": video_id} | _facts(sequence, sampled))
+    except TimelineError as error:
+        return Parsed(path, problems=[Problem(path, str(error))])
+    if not found.tables and not found.problems:
+        found.problems.append(Problem(path, "none of its sequences shows a clip on a video track"))
+    for row in found.report:
+        row |= {"ignored": _listed(found.ignored), "guessed": _listed(found.guessed), "left_out": len(found.problems)}
+    return found
+
+
+def _facts(sequence: Sequence, sampled: Sampled) -> dict[str, Any]:
+    return {
+        "rows": len(sampled.table),
+        "duration_s": float(sequence.duration),
+        "frame_rate": float(sequence.frame_rate),
+        "width": sequence.width,
+        "height": sequence.height,
+        "tracks": sampled.tracks,
+        "clips": sampled.clips,
+        "animated": sampled.animated,
+        "cells_beyond_track_20": sampled.beyond,
+    }
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))
+
+
+def report_of(parsed: list[Parsed]) -> pd.DataFrame:
+    """A row a video: its size, and what its file's reader ignored and guessed."""
+    return pd.DataFrame([row for file in parsed for row in file.report])
+
+
+def summary(parsed: list[Parsed], problems: list[Problem]) -> dict[str, Any]:
+    """Totals over all files."""
+    report = report_of(parsed)
+    totals = {name: int(report[name].sum()) for name in ("rows", "clips", "animated", "cells_beyond_track_20")}
+    ignored: Counter[str] = sum((file.ignored for file in parsed), Counter())
+    guessed: Counter[str] = sum((file.guessed for file in parsed), Counter())
+    return {
+        "files": len(parsed),
+        "videos": len(report),
+        "left_out": len(problems),
+        "duration_s": float(report["duration_s"].sum()),
+        **totals,
+        "ignored": ignored,
+        "guessed": guessed,
+    }
