@@ -55,6 +55,9 @@ def test_wrong_arguments_are_usage_errors(arguments, capsys):
         (["train", "spheroid"], "holds no prepared data"),
         (["fold", "spheroid", "1"], "holds no prepared data"),
         (["folds", "spheroid"], "No result of any fold"),
+        (["parse", "keyframes"], "does not exist. Set keyframes.raw"),
+        (["parse", "spheroid"], "the task spheroid has no 'parse'"),
+        (["fold", "keyframes", "1"], "the task keyframes has no 'fold'"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(workspace, capsys, arguments, message):

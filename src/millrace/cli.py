@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import Any
 from millrace import params as parameters
 from millrace.errors import UserError
 
-TASKS = ("spheroid",)
+TASKS = ("spheroid", "keyframes")
 STAGES = {
     "sample": "write the built-in sample data set",
+    "parse": "read raw timelines into one table",
     "prepare": "check raw data and turn it into arrays",
     "train": "train a model on the prepared data",
     "evaluate": "score the model on the test split, or with --raw on any labelled folder",
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_model(stage)
     fold = add("fold", "train and score one fold of cross-validation", _fold)
     fold.add_argument("fold", type=int)
-    _add_folders(add("check", "check a raw folder; writes a table and a picture sheet", _check), "--raw", "--out")
+    _add_folders(add("check", "check a raw folder; writes a report", _check), "--raw", "--out")
     predict = add("predict", "run the model on unlabelled files", _predict)
     predict.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files or folders of them")
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -82,7 +84,10 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _module(options: argparse.Namespace, name: str) -> Any:
     """A task's module, imported only now: `--help` and wrong parameters answer at once."""
-    return importlib.import_module(f"millrace.{options.task}.{name}")
+    module = f"millrace.{options.task}.{name}"
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"the task {options.task} has no '{options.command}'")
+    return importlib.import_module(module)
 
 
 def _sections(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from millrace.errors import UserError
 from millrace.files import write_text
+from millrace.keyframes.params import Keyframes
 from millrace.settings import Runtime, Section
 from millrace.spheroid.params import Spheroid
 
@@ -26,6 +27,7 @@ class Params(Section):
 
     runtime: Runtime = Runtime()
     spheroid: Spheroid = Spheroid()
+    keyframes: Keyframes = Keyframes()
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -31,6 +31,7 @@ SMALL = [
     "spheroid.train.patches.per_image=2",
     "spheroid.train.model.decoder_channels=[8, 8, 8, 8, 8]",
     "spheroid.evaluate.tile_px=64",
+    "keyframes.sample.videos=3",
 ]
 
 
