@@ -156,6 +156,12 @@ def test_bad_file_is_refused_with_its_reason_and_leaves_nothing_behind(case, tmp
     assert_refused(tmp_path / name, content, reason, by_header=case in BY_HEADER)
 
 
+def test_a_chunk_that_claims_gigabytes_takes_no_memory(tmp_path):
+    """Its pixels are whole, and Pillow's decoder has them before it misses the rest."""
+    (tmp_path / "a.png").write_bytes(PNG[:33] + b"\x7f" + PNG[34:])
+    assert peak_bytes(lambda: read_grey(tmp_path / "a.png", max_pixels=LIMIT)) < 500_000
+
+
 def test_what_is_not_a_file_is_refused(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError, match=r"^it is a folder or a device, not a file$"):

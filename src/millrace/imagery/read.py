@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import warnings
@@ -38,7 +39,7 @@ _SIGNATURES = {
     b"BM": "BMP",
 }
 # Image.open would also apply its own limit to large images, by a warning or an error.
-_PILLOW: dict[str, Callable[[Path], ImageFile]] = {"PNG": PngImageFile, "JPEG": JpegImageFile, "BMP": BmpImageFile}
+_PILLOW: dict[str, Callable[[_Clamped], ImageFile]] = {"PNG": PngImageFile, "JPEG": JpegImageFile, "BMP": BmpImageFile}
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4}
 _CUT_TO_8_BITS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}  # PNG layouts that Pillow reads with half of their bits
 _CHUNK_PIXELS = 1 << 20  # converted at once, so that temporary arrays stay small beside the image
@@ -146,7 +147,11 @@ def _open(path: Path, page: int, max_pixels: int, *, stored: bool = False) -> It
         else:
             if page != 0:
                 raise ImageError(f"there is no page {page}: a {form} file has one (counted from 0)")
-            with warnings.catch_warnings(action="ignore"), _PILLOW[form](path) as image:  # of damaged EXIF data
+            with (
+                warnings.catch_warnings(action="ignore"),  # of damaged EXIF data
+                _Clamped(path) as file,
+                _PILLOW[form](file) as image,
+            ):
                 tiff.check_size(image.width, image.height, max_pixels)
                 yield _Opened(_pillow_info(image), _pillow_blocks(image, path), form == "JPEG")
     except ImageError:
@@ -159,6 +164,18 @@ def _open(path: Path, page: int, max_pixels: int, *, stored: bool = False) -> It
         raise ImageError(f"damaged {form}: its header makes no sense") from error
     except Exception as error:  # decoders raise exceptions of any type on damaged data
         raise ImageError(f"damaged {form}: {error}") from error
+
+
+class _Clamped(io.BufferedReader):
+    """A file that prepares no memory for bytes that it does not have: a damaged length would ask for gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _format(path: Path) -> str:
@@ -203,8 +220,8 @@ def _pillow_info(image: ImageFile) -> ImageInfo:
 
 def _pillow_blocks(image: ImageFile, path: Path) -> Iterator[tiff.Block]:
     if _layout(image) in _CUT_TO_8_BITS:
-        with PngImageFile(path) as file:
-            file.verify()  # the checksums: the decoder below only prints a warning about some damage
+        with _Clamped(path) as file, PngImageFile(file) as checked:
+            checked.verify()  # the checksums: the decoder below only prints a warning about some damage
         samples = imagecodecs.png_decode(path.read_bytes())
     elif image.mode == "P":
         samples = np.asarray(image.convert("RGBA"))[..., :3]
