@@ -94,7 +94,8 @@ def test_all_problems_are_told_at_once(folder):
     (folder / "folder.xml").mkdir()
     with pytest.raises(DataError) as stopped:
         parse.run(params(), QUIET)
-    assert len(stopped.value.problems) == len(BAD) + 2
+    # The folder, one.xml for its twin's name, and that twin for having no version.
+    assert len(stopped.value.problems) == len(BAD) + 3
 
 
 def test_files_that_are_too_large_or_leave_the_folder_are_refused(folder, tmp_path):
