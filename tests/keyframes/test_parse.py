@@ -107,6 +107,15 @@ def test_files_that_are_too_large_or_leave_the_folder_are_refused(folder, tmp_pa
         parse.run(params(max_megabytes=0.0001), QUIET)
 
 
+def test_a_linked_folder_is_told_and_not_followed(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    with pytest.raises(DataError, match="2 problem") as stopped:
+        parse.run(params(), QUIET)
+    assert {problem.path.name for problem in stopped.value.problems} == {"linked", "loop"}
+
+
 def test_a_folder_that_is_missing_or_empty_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"does not exist\. Set keyframes\.raw"):

@@ -31,6 +31,9 @@ def find_timelines(raw: Path) -> tuple[list[tuple[str, Path]], list[Problem]]:
     found: dict[str, Path] = {}
     problems = []
     for path in sorted(raw.rglob("*")):
+        if path.is_symlink() and path.is_dir():
+            problems.append(Problem(path, "it is a link to a folder, which is not followed; copy the folder instead"))
+            continue
         bundle = path.suffix.lower() == BUNDLE and path.is_dir()
         if not bundle and (path.suffix.lower() not in ENDINGS or path.parent.suffix.lower() == BUNDLE):
             continue
