@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from millrace import cli
 from millrace.cli import main
 from repository import REPOSITORY
 
@@ -65,3 +66,12 @@ def test_what_is_missing_is_named_with_its_remedy(workspace, capsys, arguments, 
     (workspace / "x.png").write_bytes(b"no image")
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_results_is_an_error(workspace, capsys, monkeypatch):
+    shutil.copy(REPOSITORY / "params.yaml", workspace)
+    (workspace / "taken").write_text("mine")
+    monkeypatch.setattr(cli, "_check", lambda options: options.out.mkdir())
+    assert main(["check", "spheroid", "--out", "taken"]) == 2
+    assert "error: taken: File exists" in capsys.readouterr().err
+    assert (workspace / "taken").read_text() == "mine"

@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:  # such as a file where --out needs a folder
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +116,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise UserError("evaluate takes --raw and --out together, or neither (then it is the pipeline's stage)")
     task, runtime = _sections(options)
     _module(options, "evaluate_folder").evaluate_folder(options.raw, options.out, _model(options), task, runtime)
+    print(f"Scores, table and pictures: {options.out}")
     return 0
 
 
@@ -134,6 +138,7 @@ def _predict(options: argparse.Namespace) -> int:
     failures = _module(options, "predict").predict_files(
         options.inputs, options.out, _model(options), task, runtime, probabilities=options.probabilities
     )
+    print(f"Results: {options.out}")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if failures else 0
