@@ -131,7 +131,7 @@ def test_a_container_of_more_than_a_plain_clip_becomes_a_sequence(tmp_path):
     clip = only(spine(tmp_path, f'<sync-clip name="s" start="104s" duration="8s"><spine>{inner}</spine></sync-clip>'))
     assert (clip.kind, clip.media_times) == ("nested", ((0, 4), (8, 12)))
     assert clip.sequence is not None
-    assert layout(Document([clip.sequence], None)) == [[("x", 0, 10), ("y", 10, 20)], [("t", 2, 3)]]  # type: ignore[arg-type]
+    assert layout(Document([clip.sequence], None)) == [[("x", 0, 10), ("y", 10, 20)], [("t", 2, 3)]]
     assert (clip.sequence.frame_rate, clip.sequence.width, clip.sequence.duration) == (25, 1920, 20)
     single = only(spine(tmp_path, f'<clip start="104s" duration="4s">{inner.split("<title")[0]}</asset-clip></clip>'))
     assert single.kind == "nested"  # or the inner scale would be lost

@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 class WholeFiles(TorchCheckpointIO):
     """A checkpoint takes its place only when it is whole, on any file system.
 
-    Lightning's own way serialises into memory first, which takes twice the time and the checkpoint's size again.
+    Lightning's own way serialises into memory first, which takes the checkpoint's size again.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -31,7 +31,7 @@ class WholeFiles(TorchCheckpointIO):
 class BestAndLast(Checkpoint):
     """Keeps `best.ckpt` and `last.ckpt` in a folder; an epoch that is both is written once and linked.
 
-    Lightning's ModelCheckpoint would serialise it twice, which is most of what an engine costs in short epochs.
+    Two of Lightning's ModelCheckpoints would serialise it twice.
     A value that is not a number is worse than any other.
 
     Args:

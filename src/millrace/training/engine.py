@@ -142,7 +142,7 @@ def fit(
     scratch = Scratch(outputs.runs / "checkpoints")
     checkpoint = _checkpoint_to_resume(scratch, fingerprint)
     # Deterministic algorithms would fill each new tensor with NaN first, which only code that reads it unwritten needs.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     trainer = _trainer(settings, runtime, outputs, scratch)
     if checkpoint is None and trainer.is_global_zero:
         shutil.rmtree(outputs.runs / "tensorboard", ignore_errors=True)
