@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from millrace import splitting
 from millrace.settings import Section
+from millrace.splitting import Share
 from millrace.training.params import Training
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sample(Section):
@@ -35,22 +35,11 @@ class Preprocessing(Section):
     """Grey value that becomes 1."""
 
 
-class Split(Section):
-    seed: int = Field(default=0, ge=0)
-    train: Share = 0.6
-    validation: Share = 0.2
-    test: Share = 0.2
+class Split(splitting.Split):
     folds: int = Field(default=5, ge=2)
     """Parts for cross-validation, drawn beside the split."""
     groups: str | None = None
     """CSV file in the raw folder with columns `image` (stem) and `group`: a group never stands on two sides."""
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + validation + test is {total:g}, must be 1")
-        return self
 
 
 class Prepare(Section):

@@ -13,8 +13,9 @@ from millrace.settings import Runtime
 from millrace.spheroid.check import Report, check_folder, summary, write_report
 from millrace.spheroid.params import Prepare, Spheroid
 from millrace.spheroid.reading import read_pair
-from millrace.spheroid.split import SIDES, assign, read_groups
+from millrace.spheroid.split import assign, read_groups
 from millrace.spheroid.store import META, PREPARED, StoreWriter
+from millrace.splitting import SIDES
 
 log = logging.getLogger(__name__)
 METRICS = Path("metrics/spheroid")

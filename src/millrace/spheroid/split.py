@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from millrace.errors import UserError
 from millrace.spheroid.params import Split
+from millrace.splitting import connected, deal
 
-Side = TypeVar("Side", str, int)
 NEIGHBOURS = 5
 NO_FOLD = -1
-SIDES = ("train", "validation", "test")
 
 
 def read_groups(raw: Path, settings: Split, names: list[str]) -> dict[str, str]:
@@ -63,38 +61,29 @@ def assign(table: pd.DataFrame, groups: dict[str, str], settings: Split) -> pd.D
     """
     units = _units(table, groups)
     sizes = units.value_counts()
-    wanted = [side for side in SIDES if getattr(settings, side) > 0]
-    if len(sizes) < len(wanted):
+    counts = dict(zip(map(int, sizes.index), map(int, sizes), strict=True))
+    shares = settings.shares
+    if len(sizes) < len(shares):
         raise UserError(
             f"{len(table)} images form {len(sizes)} independent units (groups and duplicates stay together): too few "
-            f"for {' + '.join(wanted)}"
+            f"for {' + '.join(shares)}"
         )
     coverage = table["coverage"].groupby(units).mean()
     order = _stratified_order(coverage, settings.seed)
-    shares = {side: getattr(settings, side) for side in wanted}
-    split = _deal(order, sizes, shares)
+    split = deal(order, counts, shares)
     fold = dict.fromkeys(order, NO_FOLD)
     if len(sizes) >= settings.folds:
-        fold = _deal(order, sizes, dict.fromkeys(range(settings.folds), 1 / settings.folds))
+        fold = deal(order, counts, dict.fromkeys(range(settings.folds), 1 / settings.folds))
     return pd.DataFrame({"split": units.map(split), "fold": units.map(fold)})
 
 
 def _units(table: pd.DataFrame, groups: dict[str, str]) -> pd.Series[int]:
     """Number of each image's unit: connected through a shared group or shared content."""
-    parent = list(range(len(table)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            index = parent[index]
-        return index
-
-    first: dict[tuple[str, str], int] = {}
-    for index, (name, content) in enumerate(zip(table["name"], table["content"], strict=True)):
-        keys = [("content", content)] + ([("group", groups[name])] if name in groups else [])
-        for key in keys:
-            a, b = root(first.setdefault(key, index)), root(index)
-            parent[max(a, b)] = min(a, b)
-    return pd.Series([root(index) for index in range(len(table))], index=table.index)
+    keys = [
+        [("content", content)] + ([("group", groups[name])] if name in groups else [])
+        for name, content in zip(table["name"], table["content"], strict=True)
+    ]
+    return pd.Series(connected(keys), index=table.index)
 
 
 def _stratified_order(coverage: pd.Series[float], seed: int) -> list[int]:
@@ -105,15 +94,3 @@ def _stratified_order(coverage: pd.Series[float], seed: int) -> list[int]:
         rng.permutation(by_coverage[start : start + NEIGHBOURS]) for start in range(0, len(by_coverage), NEIGHBOURS)
     ]
     return [int(unit) for chunk in chunks for unit in chunk]
-
-
-def _deal(order: list[int], sizes: pd.Series[int], shares: dict[Side, float]) -> dict[int, Side]:
-    """Give each unit to the side that is furthest below its share of the images dealt so far."""
-    dealt = dict.fromkeys(shares, 0)
-    sides: dict[int, Side] = {}
-    for unit in order:
-        total = sum(dealt.values()) + int(sizes[unit])
-        side = max(shares, key=lambda side: shares[side] * total - dealt[side])
-        sides[unit] = side
-        dealt[side] += int(sizes[unit])
-    return sides
