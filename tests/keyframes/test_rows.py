@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyframes.timelines import clip_at, nested, sequence, sequences, still, value_at
+from millrace.keyframes.curve import Curve, Key
 from millrace.keyframes.sampling import PARAMETERS, Grid, row_count, sample
 from millrace.keyframes.timeline import DEFAULTS, Sequence
 from millrace.keyframes.xml_events import TimelineError
@@ -130,3 +131,13 @@ def test_sequences_that_multiply_are_stopped():
 def test_where_nothing_is_shown_values_are_the_defaults():
     layers, _, _ = look(sequence([still(1, 2, "a", scale=50)]))
     np.testing.assert_array_equal(layers[0].cells[0], list(DEFAULTS.values()))
+
+
+def test_a_row_exactly_on_a_jump_shows_what_comes_after_it():
+    """Row 10 is at 3/rate + 10/rate on the local axis: in floating point that falls a hair before 13/rate."""
+    rate = Fraction(30000, 1001)
+    jumps = Curve([Key(frame / rate, float(frame), "hold") for frame in range(60)])
+    clip = replace(still(0, 4), start=3 / rate, local_start=6 / rate, animation={"scale": jumps})
+    layers, _ = sample(sequence([clip]), rate, Counter(), 100)
+    shown = layers[0].cells[3:33, PARAMETERS.index("scale")]
+    assert shown.tolist() == [float(frame + 3) for frame in range(3, 33)]

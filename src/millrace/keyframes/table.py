@@ -69,11 +69,14 @@ def tabulate(sequence: Sequence, video_id: str, settings: Parse) -> Sampled:
     rate = Fraction(str(settings.rate))
     layers, clips = sample(sequence, rate, ignored, settings.max_clips)
     rows = len(layers[0].clip) if layers else 0
-    shown = [layer for layer in layers if (layer.clip >= 0).any()]
+    active = [int((layer.clip >= 0).sum()) for layer in layers]
+    assets = _Assets(clips, settings)
+    nothing = _cells(Layer.empty(rows), 0, assets, settings)
     cells: dict[str, Column] = {}
     for number in range(1, TRACKS + 1):
-        layer = layers[number - 1] if number <= len(layers) else Layer.empty(rows)
-        cells |= _cells(layer, number, clips, settings)
+        # Taken out of the list, so that the wider numbers of each are freed before the next.
+        track = _cells(layers.pop(0), number, assets, settings) if layers else nothing
+        cells |= {f"target_v{number}_{name}": column for name, column in track.items()}
     keys = {
         "video_id": np.full(rows, video_id, dtype=object),
         "source_video_name": np.full(rows, _source_name(clips), dtype=object),
@@ -83,24 +86,42 @@ def tabulate(sequence: Sequence, video_id: str, settings: Parse) -> Sampled:
     table = pd.DataFrame(keys | cells)
     return Sampled(
         table=table,
-        tracks=len(shown),
+        tracks=sum(count > 0 for count in active),
         clips=len(clips),
         animated=sum(curve.animated for clip in clips for curve in clip.animation.values()),
-        beyond=int(sum((layer.clip >= 0).sum() for layer in layers[TRACKS:])),
+        beyond=sum(active[TRACKS:]),
         ignored=ignored,
     )
 
 
-def _cells(layer: Layer, number: int, clips: Many[Clip], settings: Parse) -> dict[str, Column]:
+class _Assets:
+    """Asset classes of clips; those of one name and file are looked up once a track."""
+
+    def __init__(self, clips: Many[Clip], settings: Parse) -> None:
+        self.clips, self.rules = clips, settings.assets
+        self.known: dict[tuple[str, str | None, int], int] = {}
+
+    def of(self, clip: Clip, track: int) -> int:
+        key = clip.name, clip.media, track
+        if key not in self.known:
+            self.known[key] = asset_of(clip, track, self.rules)
+        return self.known[key]
+
+    def of_rows(self, shown: NDArray[np.int64], track: int) -> NDArray[np.int8]:
+        """Class of the clip that each row shows, given by number."""
+        numbers, which = np.unique(shown, return_inverse=True)
+        return np.array([self.of(self.clips[number], track) for number in numbers], np.int8)[which]
+
+
+def _cells(layer: Layer, number: int, assets: _Assets, settings: Parse) -> dict[str, Column]:
     active = layer.clip >= 0
     asset = np.zeros(len(active), np.int8)
-    for index in np.unique(layer.clip[active]):
-        asset[layer.clip == index] = asset_of(clips[index], number, settings.assets)
-    values = layer.cells.astype(np.float32)
+    if active.any():
+        asset[active] = assets.of_rows(layer.clip[active], number)
+    values = layer.cells.T.astype(np.float32, order="C")
     names = PARAMETERS if settings.rotation_and_opacity else PARAMETERS[:-2]
     cells: dict[str, Column] = {"active": active.astype(np.int8), "asset": asset}
-    cells |= {name: values[:, index] for index, name in enumerate(names)}
-    return {f"target_v{number}_{name}": cell for name, cell in cells.items()}
+    return cells | {name: values[index] for index, name in enumerate(names)}
 
 
 def _source_name(clips: Many[Clip]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from lxml import etree
@@ -233,6 +234,8 @@ def _curve(points: list[_Point], convert: Callable[[Values], float]) -> Curve:
     line on the other, which leaves a segment without an ease straight.
     """
     values = [convert(point.values) for point in points]
+    if len(points) == 1:
+        return still(values[0])
     if not any(point.slow_in or point.slow_out for point in points):
         return Curve([Key(point.time, value) for point, value in zip(points, values, strict=True)])
     keys = []
@@ -244,6 +247,12 @@ def _curve(points: list[_Point], convert: Callable[[Values], float]) -> Curve:
             reach_out = _third(points[index + 1].time - point.time, values[index + 1] - value, flat=point.slow_out)
         keys.append(Key(point.time, value, "bezier", reach_in, reach_out))
     return Curve(keys)
+
+
+@lru_cache(4096)
+def still(value: float) -> Curve:
+    """The curve of a value that never changes: one object for many clips."""
+    return Curve.constant(value + 0.0)  # -0.0, which is the same key to the cache, becomes 0.0
 
 
 def _third(length: Fraction, rise: float, *, flat: bool) -> tuple[float, float]:

@@ -12,6 +12,7 @@ taken as they are, without the handles that the transition shows of each.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -91,14 +92,14 @@ class Layout:
         self.aspect: float | None = None
         self.lanes: dict[Lane, list[Clip]] = defaultdict(list)
 
-    def serial(self, parent: etree._Element, axis: Axis, lane: Lane) -> None:
+    def serial(self, items: Iterable[etree._Element], axis: Axis, lane: Lane) -> None:
         """Place what follows each other in a spine or an angle.
 
         An element without an offset comes after the one before it, and overlaps it by the length of a transition
         between them that has no offset either (the DTD's own example).
         """
         end, first = axis.local, True
-        for element in parent:
+        for element in items:
             if element.tag == "transition":
                 self.notes.ignored["transition"] += 1
                 if element.get("offset") is None and not first:

@@ -1,21 +1,23 @@
 """FCPXML 1.8 to 1.14, as Final Cut Pro and DaVinci Resolve write it, read into sequences.
 
-Format: Apple's DTDs and "FCPXML Reference". Resources and the project at hand are kept as elements, the rest is
-freed as it goes by.
+Format: Apple's DTDs and "FCPXML Reference". Resources are kept as elements; the clips of a project are
+turned into ours one by one while the file is read, and they and all the rest are freed as they go by.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from lxml import etree
 
-from millrace.keyframes.fcpxml.layout import CLIPS
+from millrace.keyframes.fcpxml.layout import CLIPS, STORY
 from millrace.keyframes.fcpxml.resources import Resources
 from millrace.keyframes.fcpxml.story import Story
 from millrace.keyframes.timeline import Document, Notes, Sequence
-from millrace.keyframes.xml_events import TimelineError, events, place, release
+from millrace.keyframes.xml_events import TimelineError, drop_children, events, place
 
 VERSIONS = (8, 14)
 """Of FCPXML 1.x. The elements read here have kept their meaning since 1.8; other versions are read and noted."""
@@ -44,6 +46,13 @@ _EMPTIED = frozenset(
 )
 
 
+_AROUND = frozenset({"fcpxml", "library", "event", "project", "sequence", "spine"})
+"""From the root to the clips of a project's primary storyline."""
+
+_ITEMS = STORY | {"transition"}
+"""What follows each other in a storyline."""
+
+
 def read(path: Path, *, max_bytes: int, max_clips: int, max_depth: int) -> Document:
     """All projects of a file, in its order.
 
@@ -59,35 +68,61 @@ def read(path: Path, *, max_bytes: int, max_clips: int, max_depth: int) -> Docum
     notes = Notes()
     sequences: list[Sequence] = []
     story = Story(Resources(None, notes), notes, max_depth)
-    root: etree._Element | None = None
-    clips = compounds = 0
-    for event, element in events(path, max_bytes=max_bytes):
-        if root is None:
-            root = element
-            _check_root(root, notes)
-        if event == "start":
-            continue
-        if element.tag in _EMPTIED:
-            element.clear()
-        elif element.tag == "resources":
+    compounds = 0
+    elements = _events(path, max_bytes, max_clips)
+    _check_root(next(elements), notes)
+    for element in elements:
+        around = [parent.tag for parent in islice(element.iterancestors(), 3)]
+        if element.tag == "resources":
             story = Story(Resources(element, notes), notes, max_depth)
         elif element.tag == "project":
-            sequences.append(_project(element, story))
-            release(element)
-        elif element.tag in CLIPS or element.tag == "audition":
-            clips += element.tag != "audition"
-            if clips > max_clips:
-                raise TimelineError(f"it holds more than the {max_clips} clips that max_clips allows")
-            parent = element.getparent()
-            if parent is not None and parent.tag in ("event", "fcpxml"):
-                notes.ignored["clip in an event, outside any project"] += 1
-                compounds += element.tag == "ref-clip"
-                release(element)
+            sequences.append(_project(element, story, None))
+        elif around == ["spine", "sequence", "project"]:
+            project = next(element.iterancestors("project"))
+            sequences.append(_project(project, story, _items(element, project, elements)))
+        elif around[:1] in (["event"], ["fcpxml"]) and (element.tag in CLIPS or element.tag == "audition"):
+            notes.ignored["clip in an event, outside any project"] += 1
+            compounds += element.tag == "ref-clip"
     if not sequences:
         outside = notes.ignored["clip in an event, outside any project"]
         found = f": {outside} clips stand in it outside any, {compounds} of them compound clips" if outside else ""
         raise TimelineError(f"it holds no project, so no timeline{found}")
     return Document(sequences, notes)
+
+
+def _events(path: Path, max_bytes: int, max_clips: int) -> Iterator[etree._Element]:
+    """The root, and what matters of the rest when it has ended; raises TimelineError at the first clip too many."""
+    tags = _EMPTIED | _ITEMS | {"resources", "project"}
+    clips = 0
+    for element in events(path, tags, max_bytes=max_bytes, after_chunk=_drop_ended):
+        if element.tag in _EMPTIED:
+            element.clear(keep_tail=True)  # type: ignore[call-arg]  # newer than the stubs
+            continue
+        clips += element.tag in CLIPS
+        if clips > max_clips:
+            raise TimelineError(f"it holds more than the {max_clips} clips that max_clips allows")
+        yield element
+
+
+def _drop_ended(root: etree._Element) -> None:
+    """Free all that has ended but the resources and the last clip."""
+    element = root
+    while len(element) and element.tag in _AROUND:
+        drop_children(element, ("resources",))
+        element = element[-1]
+
+
+def _items(
+    first: etree._Element, project: etree._Element, elements: Iterator[etree._Element]
+) -> Iterator[etree._Element]:
+    """Items of a project's primary storyline while the file is read on, up to the project's end."""
+    spine = first.getparent()
+    yield first
+    for element in elements:
+        if element is project:
+            return
+        if element.getparent() is spine:
+            yield element
 
 
 def _check_root(root: etree._Element, notes: Notes) -> None:
@@ -99,9 +134,9 @@ def _check_root(root: etree._Element, notes: Notes) -> None:
         notes.guessed[f"version {version[:20]!r} read as one of 1.{VERSIONS[0]} to 1.{VERSIONS[1]}"] += 1
 
 
-def _project(element: etree._Element, story: Story) -> Sequence:
+def _project(element: etree._Element, story: Story, items: Iterator[etree._Element] | None) -> Sequence:
     name = element.get("name", "")
     sequence = element.find("sequence")
     if sequence is None:
         raise TimelineError(f"{place(element)}: project {name!r} holds no sequence")
-    return story.sequence(sequence, name)[0]
+    return story.sequence(sequence, name, items=items)[0]

@@ -51,6 +51,7 @@ class Resources:
 
     def __init__(self, element: etree._Element | None, notes: Notes) -> None:
         self._by_id: dict[str, etree._Element] = {}
+        self._assets: dict[etree._Element, Asset] = {}
         for resource in () if element is None else element:
             if resource.get("id", "") in self._by_id:
                 notes.guessed["resource id given twice, the first one taken"] += 1
@@ -80,6 +81,11 @@ class Resources:
         Raises:
             TimelineError: A time in it is impossible.
         """
+        if element not in self._assets:
+            self._assets[element] = self._asset(element)
+        return self._assets[element]
+
+    def _asset(self, element: etree._Element) -> Asset:
         try:
             start = time_of(element, "start")
         except TimelineError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 
 from lxml import etree
 
@@ -32,7 +34,12 @@ class Story:
         self._open: list[tuple[str, str]] = []
 
     def sequence(
-        self, element: etree._Element, name: str, depth: int = 0, parent: Shape | None = None
+        self,
+        element: etree._Element,
+        name: str,
+        depth: int = 0,
+        parent: Shape | None = None,
+        items: Iterable[etree._Element] | None = None,
     ) -> tuple[Sequence, int]:
         """A `sequence` and how many levels of sequences it holds.
 
@@ -41,6 +48,7 @@ class Story:
             name: What to call it.
             depth: Sequences that it lies in.
             parent: The shape of the innermost of those, which fills gaps in its own.
+            items: Its primary storyline, where that is still being read.
 
         Raises:
             TimelineError: It has no spine, no frame rate, or an impossible time.
@@ -51,25 +59,30 @@ class Story:
                 raise TimelineError("it has no spine")
             duration = length_of(element)
             layout = Layout(self, self._shape(element, parent), depth)
-            origin = self._origin(spine, time_of(element, "tcStart"))
-            layout.serial(spine, Axis(Fraction(0), origin), ())
+            origin, items = self._origin(iter(spine if items is None else items), time_of(element, "tcStart"))
+            layout.serial(items, Axis(Fraction(0), origin), ())
             return self._finish(layout, name, duration), layout.height
         except TimelineError as error:
             raise TimelineError(f"{place(element)}: sequence {name!r}: {error}") from None
 
-    def _origin(self, spine: etree._Element, start: Fraction) -> Fraction:
-        """Where the axis of a primary storyline begins: at tcStart, unless its clips begin before that."""
-        for item in spine:
+    def _origin(self, items: Iterator[etree._Element], start: Fraction) -> tuple[Fraction, Iterator[etree._Element]]:
+        """Where the axis of a primary storyline begins, and all its items.
+
+        It begins at tcStart, unless its clips begin before that.
+        """
+        seen = []
+        for item in items:
+            seen.append(item)
             if item.get("offset") is None:
                 continue
             try:
-                if time_of(item, "offset") >= start:
-                    return start
+                if time_of(item, "offset") < start:
+                    self.notes.guessed["spine counted from 0 in spite of tcStart"] += 1
+                    start = Fraction(0)
             except TimelineError:
                 continue  # a problem of that clip, met again when it is placed
-            self.notes.guessed["spine counted from 0 in spite of tcStart"] += 1
-            return Fraction(0)
-        return start
+            break
+        return start, chain(seen, items)
 
     def _shape(self, element: etree._Element, parent: Shape | None) -> Shape:
         reference = element.get("format")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 from lxml import etree
@@ -21,8 +22,9 @@ MAX_BENDS = 10_000
 _RATIONAL = re.compile(r"(-?[0-9]{1,19})(?:/([0-9]{1,10}))?s")
 
 
+@lru_cache(4096)
 def seconds(text: str, what: str) -> Fraction:
-    """Exact seconds of `1001/30000s` or `5s`.
+    """Exact seconds of `1001/30000s` or `5s`; one object for texts that come again soon.
 
     Raises:
         TimelineError: It is not of that form, or longer than any edit.
@@ -82,6 +84,8 @@ def through(first: TimeMap, second: TimeMap) -> TimeMap:
         TimelineError: They have absurdly many bends.
     """
     inner = [middle for middle, _ in second[1:-1]]
+    if not inner:
+        return tuple((x, look_up(second, y)) for x, y in first)
     bends = {x for x, _ in first}
     for (x0, y0), (x1, y1) in pairwise(first):
         for middle in inner[bisect_right(inner, min(y0, y1)) : bisect_left(inner, max(y0, y1))]:

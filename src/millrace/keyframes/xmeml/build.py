@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from millrace.keyframes.timeline import Notes, Sequence, Track
 from millrace.keyframes.xmeml.clip import BY_TRANSITION, Item, MediaFile, RawSequence
-from millrace.keyframes.xmeml.media import clip_of
-from millrace.keyframes.xmeml.time import sequence_rate
+from millrace.keyframes.xmeml.media import Clocks, clip_of
+from millrace.keyframes.xmeml.time import Frames, sequence_rate
 from millrace.keyframes.xmeml.track import place_all
 
 ById = Mapping[str, RawSequence]
@@ -82,15 +82,14 @@ def _sequence(
     max_depth: int,
     notes: Notes,
 ) -> Sequence:
-    nominal = raw.rate
-    assert nominal is not None, "the reader refuses a sequence without a rate"
-    rate = sequence_rate(nominal, _measured(raw))
-    if rate != nominal:
+    clocks = Clocks(raw.rate, sequence_rate(raw.rate, _measured(raw)))
+    rate = clocks.sequence.rate
+    if rate != raw.rate:
         notes.guessed["frame rate of a sequence, by its clips' ticks"] += 1
     tracks = []
     for track in raw.tracks:
         clips = []
-        waiting = place_all(track.items, nominal, notes)[::-1]
+        waiting = place_all(track.items, raw.rate, notes)[::-1]
         track.items.clear()
         while waiting:
             placed = waiting.pop()  # and not a loop over all: each is freed when its clip has been made
@@ -102,24 +101,24 @@ def _sequence(
                     f"{max_depth - 1} deep; {max_depth} levels are allowed"
                 )
                 continue
-            clips.append(clip_of(placed, nominal, rate, files, sequence, notes))
+            clips.append(clip_of(placed, clocks, files, sequence, notes))
         tracks.append(Track(clips, track.enabled))
-    end = max((clip.end for track in tracks for clip in track.clips), default=Fraction(0))
-    stated = (raw.duration or Fraction(0)) / rate
+    end = max((track.clips[-1].end for track in tracks if track.clips), default=Fraction(0))
+    stated = clocks.sequence.seconds(raw.duration or 0)
     if 0 < stated < end:
         notes.guessed["duration of a sequence that ends before its clips: their end"] += 1
     return Sequence(raw.name, rate, raw.width, raw.height, max(stated, end), tracks)
 
 
-def _measured(raw: RawSequence) -> list[tuple[Fraction, Fraction]]:
-    """Lengths in frames of the sequence and in seconds, of clips that say both and run at their own speed."""
+def _measured(raw: RawSequence) -> list[tuple[Frames, int]]:
+    """Lengths in frames of the sequence and in ticks, of clips that say both and run at their own speed."""
     measured = []
     for track in raw.tracks:
         for item in track.items:
-            if not isinstance(item, Item) or item.effects.remap or BY_TRANSITION in (item.start, item.end):
+            if not isinstance(item, Item) or item.first_ticks is None or item.last_ticks is None:
                 continue
-            if item.first_time is not None and item.last_time is not None:
-                length, time = item.end - item.start, item.last_time - item.first_time
+            if not item.effects.remap and BY_TRANSITION not in (item.start, item.end):
+                length, time = item.end - item.start, item.last_ticks - item.first_ticks
                 if length > 0 and time > 0:
                     measured.append((length, time))
     return measured

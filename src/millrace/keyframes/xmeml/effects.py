@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -12,8 +12,8 @@ from lxml import etree
 from millrace.keyframes.curve import Curve, Key
 from millrace.keyframes.timeline import DEFAULTS, Notes
 from millrace.keyframes.xmeml.keys import Axis, curve
-from millrace.keyframes.xmeml.time import frames, label, plain, truth
-from millrace.keyframes.xml_events import number
+from millrace.keyframes.xmeml.time import Frames, frame, label, plain, truth
+from millrace.keyframes.xml_events import children, number, text_in
 
 EFFECTS = {
     "basic": "basic",
@@ -42,6 +42,10 @@ CENTER: dict[str, Axis] = {"x": "horiz", "y": "vert"}
 """Fractions of the frame from its middle, `vert` downwards."""
 
 
+MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 10_000
+"""How many effects `KnownEffects` remembers, and how long they may be: animated ones seldom come twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remap:
     """How the media of a clip is sped up, slowed down or turned round.
@@ -53,7 +57,7 @@ class Remap:
     """
 
     speed: Fraction
-    graph: tuple[tuple[Fraction, Fraction], ...] = ()
+    graph: tuple[tuple[Frames, Frames], ...] = ()
 
 
 @dataclass(slots=True)
@@ -62,6 +66,34 @@ class Effects:
 
     curves: dict[str, Curve] = field(default_factory=dict)
     remap: Remap | None = None
+
+
+NO_EFFECTS = Effects()
+"""Of most clips; one object for all."""
+
+
+class KnownEffects:
+    """Reads the effects of clips. Those that are written alike, as most are, are read once and are one object."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[Effects, Notes]] = {}
+
+    def of(self, clip: etree._Element, notes: Notes) -> Effects:
+        """As `effects_of`."""
+        written = b"".join(map(etree.tostring, clip.iterchildren("filter")))
+        known = self._known.get(written)
+        if known is None:
+            own = Notes()
+            known = effects_of(clip, own), own
+            if len(self._known) == MAX_KNOWN:
+                self._known.clear()
+            if len(written) <= MAX_KNOWN_BYTES:
+                self._known[written] = known
+        effects, own = known
+        if own.ignored or own.guessed:
+            notes.ignored.update(own.ignored)
+            notes.guessed.update(own.guessed)
+        return effects
 
 
 def effects_of(clip: etree._Element, notes: Notes) -> Effects:
@@ -76,43 +108,49 @@ def effects_of(clip: etree._Element, notes: Notes) -> Effects:
     """
     found = Effects()
     for effect in clip.iterfind("filter/effect"):
-        shown = label(effect, "effectid")
-        kind = EFFECTS.get(plain(effect.findtext("effectid"))) or EFFECTS.get(plain(effect.findtext("name")))
-        if not (truth(effect.findtext("../enabled"), default=True) and truth(effect.findtext("enabled"), default=True)):
-            notes.ignored[f"disabled effect {shown}"] += 1
+        inside = children(effect)
+        kind = EFFECTS.get(plain(text_in(inside, "effectid"))) or EFFECTS.get(plain(text_in(inside, "name")))
+        if not (_is_enabled(effect.getparent()) and truth(text_in(inside, "enabled"), default=True)):
+            notes.ignored[f"disabled effect {label(inside, 'effectid')}"] += 1
         elif kind is None:
-            notes.ignored[f"effect {shown}"] += 1
+            notes.ignored[f"effect {label(inside, 'effectid')}"] += 1
         elif kind == "timeremap":
             found.remap = _remap(effect, notes)
         else:
             for name, made in _curves(effect, kind, notes):
                 _add(found.curves, name, made, notes)
-    return found
+    return found if found.curves or found.remap else NO_EFFECTS
+
+
+def _is_enabled(around: etree._Element | None) -> bool:
+    return around is None or truth(around.findtext("enabled"), default=True)
 
 
 def _curves(effect: etree._Element, kind: str, notes: Notes) -> Iterator[tuple[str, Curve]]:
-    for parameter in effect.iterfind("parameter"):
-        names = (plain(parameter.findtext("parameterid")), plain(parameter.findtext("name")))
-        known = next((PARAMETERS[kind][each] for each in names if each in PARAMETERS[kind]), None)
-        if known is None and not (kind == "basic" and "center" in names):
-            _ignore(parameter, notes)
+    known = PARAMETERS[kind]
+    for parameter in effect.iterchildren("parameter"):
+        inside = children(parameter)
+        names = (plain(text_in(inside, "parameterid")), plain(text_in(inside, "name")))
+        name = known.get(names[0]) or known.get(names[1])
+        if name is None and not (kind == "basic" and "center" in names):
+            _ignore(parameter, inside, notes)
             continue
-        for name, axis in CENTER.items() if known is None else ((known, None),):
-            made = curve(parameter, notes, axis=axis)
-            if made is not None and not _is_constant(made, DEFAULTS[name]):
-                yield name, made
+        for each, axis in CENTER.items() if name is None else ((name, None),):
+            made = curve(parameter, inside, notes, axis=axis)
+            if made is not None and not _is_constant(made, DEFAULTS[each]):
+                yield each, made
 
 
 def _is_constant(made: Curve, value: float) -> bool:
     return all(key.value == value and key.reach_in[1] == 0 == key.reach_out[1] for key in made.keys)
 
 
-def _ignore(parameter: etree._Element, notes: Notes) -> None:
+def _ignore(parameter: etree._Element, inside: Mapping[str, etree._Element], notes: Notes) -> None:
     """Count a parameter that has no place in a timeline, unless it does nothing: 0, FALSE or empty throughout."""
     for value in parameter.iter("value", "horiz", "vert"):
         text = plain(value.text)
         if text not in ("", "false") and text.strip("+-0.") != "":
-            notes.ignored[f"parameter {label(parameter, 'parameterid')}"] += 1
+            notes.ignored[f"parameter {label(inside, 'parameterid')}"] += 1
             return
 
 
@@ -146,20 +184,22 @@ def _remap(effect: etree._Element, notes: Notes) -> Remap:
     Keys of the graph are joined by straight lines; Final Cut rounds the corners where its speed keys have a ramp.
     """
     speed, backwards = Fraction(1), False
-    graph: dict[Fraction, Fraction] = {}
-    for parameter in effect.iterfind("parameter"):
-        names = (plain(parameter.findtext("parameterid")), plain(parameter.findtext("name")))
-        if "speed" in names and (parameter.findtext("value") or "").strip():
-            speed = Fraction(number(parameter.findtext("value"), "speed")).limit_denominator(10_000_000) / 100
+    graph: dict[Frames, Frames] = {}
+    for parameter in effect.iterchildren("parameter"):
+        inside = children(parameter)
+        names = (plain(text_in(inside, "parameterid")), plain(text_in(inside, "name")))
+        if "speed" in names and (text_in(inside, "value") or "").strip():
+            speed = Fraction(number(text_in(inside, "value"), "speed")).limit_denominator(10_000_000) / 100
         elif "reverse" in names:
-            backwards = truth(parameter.findtext("value"), default=False)
+            backwards = truth(text_in(inside, "value"), default=False)
         elif "graphdict" in names:
-            for keyframe in parameter.iterfind("keyframe"):
-                when, media = frames(keyframe, "when"), frames(keyframe, "value")
+            for keyframe in parameter.iterchildren("keyframe"):
+                within = children(keyframe)
+                when, media = (frame(text_in(within, tag), tag) for tag in ("when", "value"))
                 if when is not None and media is not None:
                     graph[when] = media
-                if keyframe.find("inbez") is not None or keyframe.find("outbez") is not None:
+                if "inbez" in within or "outbez" in within:
                     notes.guessed["curved speed, taken as straight between its keys"] += 1
         elif "variablespeed" not in names:
-            _ignore(parameter, notes)
+            _ignore(parameter, inside, notes)
     return Remap(-abs(speed) if backwards else speed, tuple(sorted(graph.items())) if len(graph) > 1 else ())

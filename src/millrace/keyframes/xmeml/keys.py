@@ -13,15 +13,18 @@ along a segment without moving its ends; they are left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from lxml import etree
 
 from millrace.keyframes.curve import Curve, Ease, Key
 from millrace.keyframes.timeline import Notes
-from millrace.keyframes.xmeml.time import frames, label, plain
-from millrace.keyframes.xml_events import TimelineError, number
+from millrace.keyframes.xmeml.time import frame, label, plain
+from millrace.keyframes.xml_events import TimelineError, children, number, text_in
 
 Axis = Literal["horiz", "vert"]
 Point = tuple[float, float]
@@ -35,19 +38,26 @@ EASES: dict[str, Ease] = {
 }
 
 
-def curve(parameter: etree._Element, notes: Notes, *, axis: Axis | None = None) -> Curve | None:
+def curve(
+    parameter: etree._Element, inside: Mapping[str, etree._Element], notes: Notes, *, axis: Axis | None = None
+) -> Curve | None:
     """Keys at frames, of a number or of one axis of a point; None where the parameter says nothing.
+
+    Args:
+        parameter: The element.
+        inside: Its `children`.
+        notes: Filled.
+        axis: Of a point.
 
     Raises:
         TimelineError: A value, time or handle is no number of sane size.
     """
-    path = "value" if axis is None else f"value/{axis}"
-    shown = label(parameter, "parameterid")
-    keyframes = parameter.findall("keyframe")
-    if not keyframes:
-        text = parameter.findtext(path)
-        return Curve.constant(number(text, f"{shown} value")) if (text or "").strip() else None
-    keys = [_key(keyframe, parameter, path, shown, notes) for keyframe in keyframes]
+    if "keyframe" not in inside:
+        text = _value(inside, axis)
+        return still(number(text, f"{label(inside, 'parameterid')} value")) if (text or "").strip() else None
+    shown = label(inside, "parameterid")
+    common = parameter.findtext("interpolation/name")
+    keys = [_key(keyframe, common, axis, shown, notes) for keyframe in parameter.iterchildren("keyframe")]
     curved = sum(key.ease == "bezier" for key in keys)
     if curved:
         notes.guessed["unit of a Bezier handle"] += curved
@@ -55,27 +65,42 @@ def curve(parameter: etree._Element, notes: Notes, *, axis: Axis | None = None) 
     return made if axis is None or not curved else Curve(_along_path(made.keys, axis))
 
 
-def _key(keyframe: etree._Element, parameter: etree._Element, path: str, shown: str, notes: Notes) -> Key:
-    when = frames(keyframe, "when")
+@lru_cache(4096)
+def still(value: float) -> Curve:
+    """The curve of a value that never changes: one object for many clips."""
+    return Curve.constant(value + 0.0)  # -0.0, which is the same key to the cache, becomes 0.0
+
+
+def _value(inside: Mapping[str, etree._Element], axis: Axis | None) -> str | None:
+    if axis is None:
+        return text_in(inside, "value")
+    value = inside.get("value")
+    return None if value is None else text_in(children(value), axis)
+
+
+def _key(keyframe: etree._Element, common: str | None, axis: Axis | None, shown: str, notes: Notes) -> Key:
+    inside = children(keyframe)
+    when = frame(text_in(inside, "when"), "when")
     if when is None:
         raise TimelineError(f"a keyframe of {shown} has no time")
-    value = number(keyframe.findtext(path), f"{shown} at frame {float(when):g}")
-    written = keyframe.findtext("interpolation/name") or parameter.findtext("interpolation/name") or "linear"
+    value = number(_value(inside, axis), f"{shown} at frame {float(when):g}")
+    written = keyframe.findtext("interpolation/name") or common or "linear"
     ease = EASES.get(plain(written))
     if ease is None:
         notes.guessed[f"interpolation {written.strip()[:60]}, taken as linear"] += 1
-    if len(keyframe) == 2:  # when and value, as nearly always
-        return Key(when, value, "hold" if ease == "hold" else "linear")
+    time = Fraction(when)
+    if len(inside) == 2:  # when and value, as nearly always
+        return Key(time, value, "hold" if ease == "hold" else "linear")
     if any(_handle(keyframe, tag, None, shown) for tag in ("inscale", "outscale")):
         notes.ignored["acceleration of a keyframe (inscale, outscale)"] += 1
     reach_in, reach_out = (
         (_handle(keyframe, tag, "horiz", shown), _handle(keyframe, tag, "vert", shown)) for tag in ("inbez", "outbez")
     )
     if ease != "bezier" or reach_in == (0, 0) == reach_out:
-        return Key(when, value, "hold" if ease == "hold" else "linear")
-    if path == "value":  # in time, a handle never points away from its segment; a sign that says so is a slip
+        return Key(time, value, "hold" if ease == "hold" else "linear")
+    if axis is None:  # in time, a handle never points away from its segment; a sign that says so is a slip
         reach_in, reach_out = (-abs(reach_in[0]), reach_in[1]), (abs(reach_out[0]), reach_out[1])
-    return Key(when, value, "bezier", reach_in, reach_out)
+    return Key(time, value, "bezier", reach_in, reach_out)
 
 
 def _handle(keyframe: etree._Element, tag: str, axis: Axis | None, shown: str) -> float:

@@ -10,41 +10,60 @@ from millrace.keyframes.curve import Curve, Key
 from millrace.keyframes.timeline import Clip, Kind, Notes, Sequence
 from millrace.keyframes.xmeml.clip import BY_TRANSITION, Item, MediaFile
 from millrace.keyframes.xmeml.effects import Remap
-from millrace.keyframes.xmeml.time import could_stand_for
+from millrace.keyframes.xmeml.time import TICKS_PER_SECOND, Clock, Frames, could_stand_for
 from millrace.keyframes.xmeml.track import Placed
 
+ZERO = Fraction(0)
 Times = tuple[tuple[Fraction, Fraction], ...]
 
 
+class Clocks:
+    """How the frames of a sequence and of its clips count.
+
+    Args:
+        nominal: Frames a second that the sequence states.
+        rate: Those that it has.
+    """
+
+    def __init__(self, nominal: Fraction, rate: Fraction) -> None:
+        self.nominal, self.sequence = nominal, Clock(rate)
+        self._own: dict[Fraction, Clock] = {}
+
+    def own(self, rate: Fraction) -> Clock:
+        """Of a clip's rate."""
+        if rate is self.sequence.rate:
+            return self.sequence
+        clock = self._own.get(rate)
+        if clock is None:
+            clock = self._own[rate] = Clock(rate)
+        return clock
+
+
 def clip_of(
-    placed: Placed,
-    nominal: Fraction,
-    rate: Fraction,
-    files: Mapping[str, MediaFile],
-    sequence: Sequence | None,
-    notes: Notes,
+    placed: Placed, clocks: Clocks, files: Mapping[str, MediaFile], sequence: Sequence | None, notes: Notes
 ) -> Clip:
     """The clip on its track.
 
     Args:
         placed: Clip and edges in frames of the sequence.
-        nominal: Frames a second that the sequence states.
-        rate: Those that it has.
+        clocks: Of the sequence.
         files: Files given in full, by id.
         sequence: What a nested clip holds.
         notes: Filled.
     """
-    item = placed.item
-    own, first_time = _own_rate(item, nominal, rate, notes)
-    length, lead = (placed.end - placed.start) / rate, placed.lead / rate
+    item, seconds = placed.item, clocks.sequence.seconds
+    rate, first_time = _own_rate(item, clocks, notes)
+    own = clocks.own(rate)
+    length, lead = seconds(placed.end - placed.start), seconds(placed.lead)
+    local_start = own.seconds(item.first)
     kind, media = ("nested", None) if sequence is not None else _media(item, files, notes)
     return Clip(
         name=item.name,
         kind=kind,
-        start=placed.start / rate,
-        end=placed.end / rate,
-        local_start=item.first / own + lead,
-        media_times=_media_times(item, own, rate, first_time, lead, length, notes),
+        start=seconds(placed.start),
+        end=seconds(placed.end),
+        local_start=local_start + lead if lead else local_start,
+        media_times=_media_times(item, own, clocks.sequence, first_time, lead, length, notes),
         media=media,
         media_id=item.file_id,
         animation={name: _in_seconds(curve, own) for name, curve in item.effects.curves.items()},
@@ -53,32 +72,36 @@ def clip_of(
     )
 
 
-def _own_rate(item: Item, nominal: Fraction, rate: Fraction, notes: Notes) -> tuple[Fraction, Fraction]:
+def _own_rate(item: Item, clocks: Clocks, notes: Notes) -> tuple[Fraction, Fraction]:
     """The rate at which a clip's `in`, `out` and keyframes count, and the time of its `in` in seconds.
 
     A clip that states the sequence's rate runs at the sequence's true one. Ticks, where given, are the time of `in`.
     Where they are more than a frame off, the rate that they show replaces a stated rate that can be its whole part;
     other ticks are damaged.
     """
-    stated = item.rate or nominal
-    own = rate if stated == nominal else stated
-    first_time, last_time = item.first_time, item.last_time
-    if first_time is None:
-        return own, item.first / own
-    known = item.last is not None and last_time is not None and last_time > 0
-    fits = abs(first_time * own - item.first) <= 1
-    if known:
-        assert item.last is not None
-        assert last_time is not None
-        if fits and abs(last_time * own - item.last) <= 1:
-            return own, first_time
-        if could_stand_for(stated, item.last / last_time):
+    stated = item.rate or clocks.nominal
+    own = clocks.sequence.rate if stated == clocks.nominal else stated
+    first, last = item.first_ticks, item.last_ticks
+    if first is None:
+        return own, clocks.own(own).seconds(item.first)
+    fits = _fits(first, item.first, own)
+    if item.last is not None and last is not None and last > 0:
+        if fits and _fits(last, item.last, own):
+            return own, Fraction(first, TICKS_PER_SECOND)
+        shown = Fraction(item.last * TICKS_PER_SECOND) / last
+        if could_stand_for(stated, shown):
             notes.guessed["clip's frame rate, by its ticks"] += 1
-            return item.last / last_time, first_time
+            return shown, Fraction(first, TICKS_PER_SECOND)
     elif fits:
-        return own, first_time
+        return own, Fraction(first, TICKS_PER_SECOND)
     notes.guessed["ticks that contradict in and out, left aside"] += 1
-    return own, item.first / own
+    return own, clocks.own(own).seconds(item.first)
+
+
+def _fits(ticks: int, frames: Frames, rate: Fraction) -> bool:
+    """Whether a time in ticks is that of a frame, give or take one."""
+    ticks_a_frame = TICKS_PER_SECOND * rate.denominator
+    return -ticks_a_frame <= ticks * rate.numerator - frames * ticks_a_frame <= ticks_a_frame
 
 
 def _media(item: Item, files: Mapping[str, MediaFile], notes: Notes) -> tuple[Kind, str | None]:
@@ -98,8 +121,10 @@ def _media(item: Item, files: Mapping[str, MediaFile], notes: Notes) -> tuple[Ki
     return "media", file.path
 
 
-def _in_seconds(curve: Curve, rate: Fraction) -> Curve:
-    return Curve([_key_in_seconds(key, rate) for key in curve.keys])
+def _in_seconds(curve: Curve, clock: Clock) -> Curve:
+    if len(curve.keys) == 1 and curve.keys[0].time == 0:  # a value that never changes: the same for all clips
+        return curve
+    return Curve([_key_in_seconds(key, clock.rate) for key in curve.keys])
 
 
 def _key_in_seconds(key: Key, rate: Fraction) -> Key:
@@ -111,7 +136,7 @@ def _key_in_seconds(key: Key, rate: Fraction) -> Key:
 
 
 def _media_times(
-    item: Item, own: Fraction, rate: Fraction, first_time: Fraction, lead: Fraction, length: Fraction, notes: Notes
+    item: Item, own: Clock, sequence: Clock, first_time: Fraction, lead: Fraction, length: Fraction, notes: Notes
 ) -> Times:
     """Where the media stands over a clip of `length` seconds that begins `lead` seconds after its `in`.
 
@@ -119,20 +144,22 @@ def _media_times(
     same.
     """
     remap = item.effects.remap
-    written = None if BY_TRANSITION in (item.start, item.end) else (item.end - item.start) / rate
-    span = None if item.last is None else (item.last - item.first) / own
+    written = None if BY_TRANSITION in (item.start, item.end) else sequence.seconds(item.end - item.start)
+    span = None if item.last is None else own.seconds(item.last - item.first)
     if remap is not None and remap.graph:
-        return _by_graph(remap, (first_time + lead) * own, length, own)
+        return _by_graph(remap, (first_time + lead) * own.rate, length, own.rate)
     if remap is not None and remap.speed != 1:
-        start = _retimed_start(item, remap.speed, own, first_time, written, span, notes)
+        start = _retimed_start(item, remap.speed, own.rate, first_time, written, span, notes)
         return _even(start + lead * remap.speed, length, remap.speed)
-    if written is not None and span is not None and abs(span - written) > max(1 / own, 1 / rate):
+    if written is None or span is None or written is span:  # the same object in nearly all clips
+        pass
+    elif abs(span - written) > max(1 / own.rate, 1 / sequence.rate):
         notes.guessed["in and out longer or shorter than start and end: media at its own pace"] += 1
-    return _even(first_time + lead, length, Fraction(1))
+    return _even(first_time + lead if lead else first_time, length, Fraction(1))
 
 
 def _even(start: Fraction, length: Fraction, speed: Fraction) -> Times:
-    return (Fraction(0), start), (length, start + length * speed)
+    return (ZERO, start), (length, start + (length if speed == 1 else length * speed))
 
 
 def _retimed_start(
@@ -173,6 +200,6 @@ def _by_graph(remap: Remap, first: Fraction, length: Fraction, own: Fraction) ->
     for stop in stops:
         index = min(max(bisect_right(frames, stop) - 1, 0), len(frames) - 2)
         (left, shown), (right, then) = remap.graph[index], remap.graph[index + 1]
-        media = shown + (then - shown) * (stop - left) / (right - left)
+        media = shown + Fraction(then - shown) * (stop - left) / (right - left)
         times.append(((stop - first) / own, media / own))
     return tuple(times)

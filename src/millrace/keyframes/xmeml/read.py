@@ -19,31 +19,42 @@ from lxml import etree
 from millrace.keyframes.timeline import Document, Notes
 from millrace.keyframes.xmeml.build import build
 from millrace.keyframes.xmeml.clip import (
+    Item,
     MediaFile,
     RawSequence,
     RawTrack,
+    Transition,
     file_of,
     item_of,
     size_of,
     transition_of,
 )
+from millrace.keyframes.xmeml.effects import KnownEffects
 from millrace.keyframes.xmeml.time import frame, rate_of, truth
-from millrace.keyframes.xml_events import TimelineError, events, place, release
+from millrace.keyframes.xml_events import TimelineError, children, drop_children, events, place, size_of_tree, text_in
 
-VIDEO_TRACK = ["sequence", "media", "video", "track"]
-AUDIO_TRACK = ["sequence", "media", "audio", "track"]
-ITEMS = ("clipitem", "generatoritem")
-WHOLE = frozenset((*ITEMS, "transitionitem", "file", "rate", "format"))
-"""Elements that are read at their end, and whose children therefore stay until then."""
-
-HOLDERS = frozenset((*ITEMS, "clip"))
+VIDEO_TRACK = ("track", "video", "media", "sequence")
+AUDIO_TRACK = ("track", "audio", "media", "sequence")
+ITEMS = ("clipitem", "generatoritem", "transitionitem")
+HOLDERS = frozenset(("clipitem", "generatoritem", "clip"))
 """Elements that a sequence may stand in without being one of the file's own."""
 
-STRUCTURE = WHOLE | HOLDERS | {"sequence"}
-"""Elements whose begin and end always matter; others do only outside of those that are read as a whole."""
+WHOLE = frozenset((*ITEMS, "file", "rate", "format"))
+"""Elements that are read at their end, and whose children therefore stay until then."""
+
+PROPERTIES = {
+    "sequence": frozenset(("name", "duration", "rate", "media")),
+    "media": frozenset(("video",)),
+    "video": frozenset(("format",)),
+    "track": frozenset(("enabled",)),
+}
+"""Children that stay until the element around them has ended."""
 
 MAX_CLIP_ELEMENTS = 500_000
 """A clip with a keyframe on each frame of an hour has fewer; more would fill the memory."""
+
+MAX_PROPERTIES = 1000
+"""Each of them should stand there once."""
 
 
 def read(path: Path, *, max_bytes: int, max_clips: int, max_depth: int) -> Document:
@@ -63,12 +74,12 @@ def read(path: Path, *, max_bytes: int, max_clips: int, max_depth: int) -> Docum
             one.
     """
     reader = _Reader(max_clips)
-    for event, element in events(path, max_bytes=max_bytes):
-        tag = element.tag
-        if event == "start":
-            reader.start(element, tag)
-        elif tag in STRUCTURE or not reader.held[-1]:
-            reader.end(element, tag)
+    elements = events(path, (*ITEMS, "track", "file", "sequence"), max_bytes=max_bytes, after_chunk=_drop_ended)
+    root = next(elements).tag
+    if root != "xmeml":
+        raise TimelineError(f"it is no Final Cut Pro 7 XML: its first element is {root[:60]!r}, not 'xmeml'")
+    for element in elements:
+        reader.end(element)
     if not reader.top:
         raise TimelineError("it holds no sequence")
     notes = reader.notes
@@ -81,16 +92,44 @@ def read(path: Path, *, max_bytes: int, max_clips: int, max_depth: int) -> Docum
     return Document(sequences, notes)
 
 
+def _drop_ended(root: etree._Element) -> None:
+    """Free what has ended, but for parts of an element that is read as a whole when it ends, and properties.
+
+    Raises:
+        TimelineError: What remains is absurdly large.
+    """
+    element, around = root, None
+    while len(element):
+        if element.tag in WHOLE:
+            around = element if around is None else around
+        elif element.tag == "sequence":
+            around = None
+        if around is None:
+            drop_children(element, PROPERTIES.get(element.tag, ()))
+            if len(element) > MAX_PROPERTIES:
+                raise TimelineError(f"{place(element)}: a {element.tag} with more than {MAX_PROPERTIES} properties")
+        element = element[-1]  # perhaps still open, as may be its last child
+    if around is not None and size_of_tree(around) > MAX_CLIP_ELEMENTS:
+        raise TimelineError(f"{place(around)}: more than {MAX_CLIP_ELEMENTS} elements in one clip")
+
+
+def _stands_in(element: etree._Element, tags: tuple[str, ...]) -> bool:
+    """Whether an element has these names, and those around it, from the inside out."""
+    around: etree._Element | None = element
+    for tag in tags:
+        if around is None or around.tag != tag:
+            return False
+        around = around.getparent()
+    return True
+
+
 class _Reader:
     """What has been seen of the file so far.
 
     Attributes:
-        tags: Names of the open elements, the root first, without those that do not matter inside of WHOLE.
-        held: For the root and each open sequence, how many open elements of WHOLE it has outside of sequences further
-            in.
-        kept: Likewise, how many elements those hold so far.
-        holders: For each open holder the sequence that stood in it, or its id, None where it held none.
-        sequences: Open sequences, the outermost first.
+        items: Items of video tracks that are still open, by the track.
+        tracks: Tracks of sequences that are still open, by the sequence.
+        inside: Sequences, or ids of some, that stand in an item which is still open, by the item.
         top: Sequences that stood outside of clips; an id where only a reference did.
     """
 
@@ -99,79 +138,42 @@ class _Reader:
         self.files: dict[str, MediaFile] = {}
         self.by_id: dict[str, RawSequence] = {}
         self.top: list[RawSequence | str] = []
-        self.tags: list[str] = []
-        self.held = [0]
-        self.kept = [0]
-        self.holders: list[RawSequence | str | None] = []
-        self.sequences: list[RawSequence] = []
+        self.items: dict[etree._Element, list[Item | Transition]] = {}
+        self.tracks: dict[etree._Element, list[RawTrack]] = {}
+        self.inside: dict[etree._Element, RawSequence | str] = {}
+        self.effects = KnownEffects()
         self.clips = 0
         self.max_clips = max_clips
 
-    def start(self, element: etree._Element, tag: str) -> None:
-        if self.held[-1]:
-            self.kept[-1] += 1
-            if self.kept[-1] > MAX_CLIP_ELEMENTS:
-                raise TimelineError(f"{place(element)}: more than {MAX_CLIP_ELEMENTS} elements in one clip")
-            if tag not in STRUCTURE:
-                return
-        else:
-            self.kept[-1] = 0
-        if not self.tags and tag != "xmeml":
-            raise TimelineError(f"it is no Final Cut Pro 7 XML: its first element is {tag[:60]!r}, not 'xmeml'")
-        self.tags.append(tag)
-        if tag in WHOLE:
-            self.held[-1] += 1
-        if tag in HOLDERS:
-            self.holders.append(None)
+    def end(self, element: etree._Element) -> None:
+        tag = element.tag
+        if tag == "file":
+            self._file(element)
+        elif tag == "track":
+            self._track(element)
         elif tag == "sequence":
-            self.sequences.append(RawSequence(place(element), element.get("id")))
-            self.held.append(0)
-            self.kept.append(0)
-        elif tag == "track" and self.tags[-4:] == VIDEO_TRACK:
-            self.sequences[-1].tracks.append(RawTrack())
-
-    def end(self, element: etree._Element, tag: str) -> None:
-        self.tags.pop()
-        if tag in WHOLE:
-            self.held[-1] -= 1
-        if tag == "sequence":
-            self.held.pop()
-            self.kept.pop()
             self._sequence(element)
-        elif tag in ITEMS or tag == "transitionitem":
-            self._item(element, tag)
-        elif tag == "file":
-            file, key = file_of(element), element.get("id")
-            if file is not None and key is not None:
-                self.files.setdefault(key, file)
-        elif self.sequences and not self.held[-1]:
-            self._property(element, tag)
-        if tag == "clip":
-            self.holders.pop()
-        if not self.held[-1]:
-            release(element)
+        elif tag in ITEMS:
+            self._item(element)
 
-    def _sequence(self, element: etree._Element) -> None:
-        raw = self.sequences.pop()
-        seen: RawSequence | str = raw
-        if len(element) == 0:
-            seen = raw.id or ""
-        else:
-            if raw.rate is None:
-                raise TimelineError(f"{raw.line}: sequence {raw.name[:60]!r} has no rate")
-            if raw.id is not None:
-                self.by_id.setdefault(raw.id, raw)
-        if self.holders:
-            self.holders[-1] = seen
-        else:
-            self.top.append(seen)
+    def _file(self, element: etree._Element) -> None:
+        key = element.get("id")
+        if key is not None and key not in self.files:
+            file = file_of(element)
+            if file is not None:
+                self.files[key] = file
 
-    def _item(self, element: etree._Element, tag: str) -> None:
-        nested = None if tag == "transitionitem" else self.holders.pop()
-        if self.tags[-4:] != VIDEO_TRACK:
+    def _item(self, element: etree._Element) -> None:
+        nested = self.inside.pop(element, None)
+        track = element.getparent()
+        if track is None:
             return
-        items = self.sequences[-1].tracks[-1].items
-        if tag == "transitionitem":
+        items = self.items.get(track)
+        if items is None:
+            if not _stands_in(track, VIDEO_TRACK):
+                return
+            items = self.items[track] = []
+        if element.tag == "transitionitem":
             transition = transition_of(element, self.notes)
             if transition is not None:
                 items.append(transition)
@@ -179,27 +181,45 @@ class _Reader:
         self.clips += 1
         if self.clips > self.max_clips:
             raise TimelineError(f"it has more than the {self.max_clips} clips that max_clips allows")
-        item = item_of(element, nested, self.notes)
+        item = item_of(element, nested, self.effects, self.notes)
         if item is not None:
             items.append(item)
 
-    def _property(self, element: etree._Element, tag: str) -> None:
-        """A child of the innermost open sequence, its video or a track of it."""
-        sequence = self.sequences[-1]
-        where = f"{sequence.line}: sequence {sequence.name[:60]!r}"
-        try:
-            if self.tags[-1] == "sequence":
-                if tag == "name":
-                    sequence.name = (element.text or "").strip()
-                elif tag == "duration":
-                    sequence.duration = frame(element.text, "duration")
-                elif tag == "rate":
-                    sequence.rate = rate_of(element)
-            elif tag == "format" and self.tags[-3:] == VIDEO_TRACK[:3]:
-                sequence.width, sequence.height = size_of(element)
-            elif tag == "enabled" and self.tags[-4:] == VIDEO_TRACK:
-                sequence.tracks[-1].enabled = truth(element.text, default=True)
-            elif tag == "track" and [*self.tags[-3:], tag] == AUDIO_TRACK:
-                self.notes.ignored["audio track"] += 1
-        except TimelineError as error:
-            raise TimelineError(f"{where}: {error}") from None
+    def _track(self, element: etree._Element) -> None:
+        if _stands_in(element, VIDEO_TRACK):
+            enabled = truth(element.findtext("enabled"), default=True)
+            sequence = next(element.iterancestors("sequence"))
+            self.tracks.setdefault(sequence, []).append(RawTrack(self.items.pop(element, []), enabled))
+        elif _stands_in(element, AUDIO_TRACK):
+            self.notes.ignored["audio track"] += 1
+
+    def _sequence(self, element: etree._Element) -> None:
+        seen: RawSequence | str = element.get("id") or ""
+        if len(element):
+            seen = _raw_sequence(element, self.tracks.pop(element, []))
+            if seen.id is not None:
+                self.by_id.setdefault(seen.id, seen)
+        holder = next(element.iterancestors(*HOLDERS), None)
+        if holder is None:
+            self.top.append(seen)
+        elif holder.tag in ITEMS:
+            self.inside[holder] = seen
+
+
+def _raw_sequence(element: etree._Element, tracks: list[RawTrack]) -> RawSequence:
+    """A `sequence` that has ended.
+
+    Raises:
+        TimelineError: It has no rate, or an impossible one, or an impossible duration or size.
+    """
+    inside = children(element)
+    name = (text_in(inside, "name") or "").strip()
+    try:
+        rate = rate_of(inside.get("rate"))
+        if rate is None:
+            raise TimelineError("it has no rate")
+        duration = frame(text_in(inside, "duration"), "duration")
+        size = size_of(element.find("media/video/format"))
+    except TimelineError as error:
+        raise TimelineError(f"{place(element)}: sequence {name[:60]!r}: {error}") from None
+    return RawSequence(element.get("id"), name, rate, duration, *size, tracks)

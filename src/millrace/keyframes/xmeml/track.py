@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
 
 from millrace.keyframes.timeline import Notes
 from millrace.keyframes.xmeml.clip import BY_TRANSITION, Item, Transition
+from millrace.keyframes.xmeml.time import TICKS_PER_SECOND, Frames
 from millrace.keyframes.xml_events import TimelineError
 
 
@@ -24,9 +24,9 @@ class Placed:
     """
 
     item: Item
-    start: Fraction
-    end: Fraction
-    lead: Fraction
+    start: Frames
+    end: Frames
+    lead: Frames
 
 
 def place_all(items: Sequence[Item | Transition], rate: Fraction, notes: Notes) -> list[Placed]:
@@ -50,7 +50,7 @@ def place_all(items: Sequence[Item | Transition], rate: Fraction, notes: Notes) 
         if isinstance(item, Transition):
             continue
         try:
-            clip = _place(items, index, item, placed[-1].end if placed else Fraction(0), rate, notes)
+            clip = _place(items, index, item, placed[-1].end if placed else 0, rate, notes)
         except TimelineError as error:
             notes.problems.append(f"{item}: {error}")
             continue
@@ -62,7 +62,7 @@ def place_all(items: Sequence[Item | Transition], rate: Fraction, notes: Notes) 
     return list(_apart(placed, notes))
 
 
-def cut_frame(transition: Transition, rate: Fraction) -> Fraction:
+def cut_frame(transition: Transition, rate: Fraction) -> Frames:
     """Where a transition would be a cut.
 
     `start` and `start-black` put it at the first frame and `end` and `end-black` behind the last one, as Final Cut's
@@ -73,20 +73,23 @@ def cut_frame(transition: Transition, rate: Fraction) -> Fraction:
         return transition.start
     if transition.alignment in ("end", "end-black"):
         return transition.end
-    if transition.cut_time is not None:
-        cut = transition.start + round(transition.cut_time * rate)
+    if transition.cut_ticks is not None:
+        cut = transition.start + round(transition.cut_ticks * rate / TICKS_PER_SECOND)
         if cut <= transition.end:
             return cut
-    return Fraction(floor((transition.start + transition.end) / 2))
+    return (transition.start + transition.end) // 2
 
 
 def _place(
-    items: Sequence[Item | Transition], index: int, item: Item, earliest: Fraction, rate: Fraction, notes: Notes
+    items: Sequence[Item | Transition], index: int, item: Item, earliest: Frames, rate: Fraction, notes: Notes
 ) -> Placed:
+    if BY_TRANSITION not in (item.start, item.end):
+        return Placed(item, item.start, item.end, 0)
     before = items[index - 1] if index else None
     after = items[index + 1] if index + 1 < len(items) else None
     length = None if item.last is None else (item.last - item.first) * rate / (item.rate or rate)
-    start, end, lead = item.start, item.end, Fraction(0)
+    start, end = item.start, item.end
+    lead: Frames = 0
     if start == BY_TRANSITION and isinstance(before, Transition):
         start = cut_frame(before, rate)
         lead = start - before.start
