@@ -18,6 +18,7 @@ TASKS = ("spheroid", "keyframes")
 STAGES = {
     "sample": "write the built-in sample data set",
     "parse": "read raw timelines into one table",
+    "windows": "split the table by video and cut it into windows",
     "prepare": "check raw data and turn it into arrays",
     "train": "train a model on the prepared data",
     "evaluate": "score the model on the test split, or with --raw on any labelled folder",
@@ -60,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     fold = add("fold", "train and score one fold of cross-validation", _fold)
     fold.add_argument("fold", type=int)
     _add_folders(add("check", "check a raw folder; writes a report", _check), "--raw", "--out")
-    predict = add("predict", "run the model on unlabelled files", _predict)
-    predict.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files or folders of them")
+    predict = add("predict", "run the model on files of your own", _predict)
+    predict.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files, or folders of them")
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
     predict.add_argument("--probabilities", action="store_true", help="write the model's raw outputs too")
     _add_model(predict)
@@ -147,7 +148,10 @@ def _predict(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from millrace.training.export import export
 
-    network, example = _module(options, "model").load_for_export(_model(options))
+    module = _module(options, "model")
+    if not hasattr(module, "load_for_export"):
+        raise UserError(f"the task {options.task} has no 'export'")
+    network, example = module.load_for_export(_model(options))
     path, difference = export(network, example, options.format, _model(options), options.out)
     print(f"{path}: largest difference from the model {difference:.2g}")
     return 0

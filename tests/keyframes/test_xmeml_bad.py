@@ -130,6 +130,7 @@ def test_all_versions_are_read(version, tmp_path):
 
 def test_a_clip_that_never_ends_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("millrace.keyframes.xmeml.read.MAX_CLIP_ELEMENTS", 100)
+    monkeypatch.setattr("millrace.keyframes.xml_events.CHUNK", 64)  # after each they are counted
     many = clip(more="<link/>" * 101)
     fewer = clip(more="<link/>" * 60) + clip(40, 50, more="<link/>" * 60)
     assert read_text(xmeml(sequence(track(fewer))), tmp_path)

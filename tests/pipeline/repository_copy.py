@@ -31,7 +31,13 @@ SMALL = [
     "spheroid.train.patches.per_image=2",
     "spheroid.train.model.decoder_channels=[8, 8, 8, 8, 8]",
     "spheroid.evaluate.tile_px=64",
-    "keyframes.sample.videos=3",
+    "keyframes.sample.videos=6",
+    "keyframes.train.epochs=2",
+    "keyframes.train.per_window=1",
+    "keyframes.train.batch_size=4",
+    "keyframes.train.model.layers=1",
+    "keyframes.train.model.width=8",
+    "keyframes.evaluate.stride=40",
 ]
 
 

@@ -12,7 +12,7 @@ from repository_copy import ENVIRONMENT, Copy, stages_run
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 SPHEROID = ["spheroid-sample", "spheroid-prepare", "spheroid-train", "spheroid-evaluate"]
-KEYFRAMES = ["keyframes-sample", "keyframes-parse"]
+KEYFRAMES = [f"keyframes-{step}" for step in ("sample", "parse", "windows", "train", "evaluate")]
 
 
 def assert_all_ran(output: str) -> None:
@@ -65,6 +65,32 @@ def test_a_threshold_re_runs_the_evaluation_alone(copy):
     output = copy.dvc("exp", "run", "-S", "spheroid.evaluate.threshold=0.4")
     assert stages_run(output) == ["spheroid-evaluate"]
     assert "spheroid.evaluate.threshold" in copy.dvc("params", "diff")
+
+
+def test_timelines_follow_a_parameter_as_far_as_it_reaches(copy):
+    copy.dvc("exp", "run", "-S", "keyframes.train.objective=infill")
+    before = json.loads(copy.read("metrics/keyframes/evaluate.json"))
+    assert stages_run(copy.dvc("exp", "run", "-S", "keyframes.evaluate.stride=60")) == ["keyframes-evaluate"]
+    after = json.loads(copy.read("metrics/keyframes/evaluate.json"))
+    assert after["cases"] < before["cases"]
+    copy.millrace("predict", "keyframes", "data/sample/keyframes/video_0000.xml", "--out", "predicted", fails=True)
+    span = ("keyframes.predict.fill_from_s=4", "keyframes.predict.fill_to_s=5.5")
+    copy.millrace("params", *(part for assignment in span for part in ("--set", assignment)))
+    copy.millrace("predict", "keyframes", "data/sample/keyframes/video_0000.xml", "--out", "predicted")
+    assert (copy.folder / "predicted/timelines/video_0000.xml").is_file()
+    copy.millrace("evaluate", "keyframes", "--raw", "data/sample/keyframes", "--out", "scored")
+    assert "mean" in json.loads((copy.folder / "scored/evaluate.json").read_text())
+
+
+def test_the_source_systems_preset_trains(copy):
+    copy.millrace("params", "--preset", "seed-keyframes", "--set", "keyframes.train.epochs=1")
+    copy.millrace("params", "--set", "keyframes.train.batch_size=8")
+    copy.dvc("repro", "keyframes-evaluate")
+    assert json.loads(copy.read("models/keyframes/config.json"))["objective"] == "reconstruct"
+    assert "to reconstruct its input" in copy.millrace(
+        "predict", "keyframes", "data/sample/keyframes/video_0000.xml", "--out", "predicted", fails=True
+    )
+    assert "has no 'export'" in copy.millrace("export", "keyframes", "--format", "onnx", fails=True)
 
 
 def test_the_runtime_section_re_runs_nothing(copy):

@@ -25,7 +25,9 @@ from millrace.settings import Runtime
 log = logging.getLogger(__name__)
 TIMELINES = Path("data/prepared/keyframes/timelines")
 METRICS = Path("metrics/keyframes")
-TABLE = "timelines.parquet"
+TABLE, VIDEOS = "timelines.parquet", "videos.parquet"
+OF_VIDEOS = ["video_id", "file", "rows", "frame_rate", "width", "height"]
+"""What the next stages need to know of a video beside its rows."""
 
 
 @dataclass
@@ -55,10 +57,27 @@ def run(params: Keyframes, runtime: Runtime) -> None:
     Raises:
         DataError: Files or clips were refused and `bad_files` is `stop`, or nothing is left.
     """
-    raw, settings = Path(params.raw), params.parse
+    settings = params.parse
+    parsed, problems = usable_files(Path(params.raw), settings, runtime)
+    table = pd.concat([table for file in parsed for table in file.tables], ignore_index=True)
+    with whole_folder(TIMELINES) as folder:
+        table.to_parquet(folder / TABLE, index=False)
+        report_of(parsed)[OF_VIDEOS].to_parquet(folder / VIDEOS, index=False)
+        if settings.csv:
+            write_csv(folder / "timelines.csv", table)
+    with whole_folder(METRICS / "parse") as folder:
+        write_csv(folder / "files.csv", report_of(parsed))
+    write_json(METRICS / "parse.json", summary(parsed, problems))
+
+
+def usable_files(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Parsed], list[Problem]]:
+    """Parse all timelines of a folder, at least one of which shows something; what is left out is logged.
+
+    Raises:
+        DataError: Files or clips were refused and `bad_files` is `stop`, or nothing is left.
+    """
     parsed, problems = parse_folder(raw, settings, runtime)
-    tables = [table for file in parsed for table in file.tables]
-    if problems and (settings.bad_files == "stop" or not tables):
+    if problems and (settings.bad_files == "stop" or not any(file.tables for file in parsed)):
         raise DataError(
             f"{raw}: {len(problems)} problem(s); nothing was written. Mend them, or set keyframes.parse.bad_files to "
             f"drop to leave these files and clips out.",
@@ -66,14 +85,7 @@ def run(params: Keyframes, runtime: Runtime) -> None:
         )
     for problem in problems:
         log.warning("Left out: %s", problem)
-    table = pd.concat(tables, ignore_index=True)
-    with whole_folder(TIMELINES) as folder:
-        table.to_parquet(folder / TABLE, index=False)
-        if settings.csv:
-            write_csv(folder / "timelines.csv", table)
-    with whole_folder(METRICS / "parse") as folder:
-        write_csv(folder / "files.csv", report_of(parsed))
-    write_json(METRICS / "parse.json", summary(parsed, problems))
+    return parsed, problems
 
 
 def parse_folder(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Parsed], list[Problem]]:
@@ -110,7 +122,7 @@ def parse_file(name: str, path: Path, settings: Parse) -> Parsed:
                 found.ignored["sequence that shows no clip"] += 1
                 continue
             found.tables.append(sampled.table)
-            found.report.append({"file": path.name, "video_id": video_id} | _facts(sequence, sampled))
+            found.report.append({"file": name, "video_id": video_id} | _facts(sequence, sampled))
     except TimelineError as error:
         return Parsed(path, problems=[Problem(path, str(error))])
     if not found.tables and not found.problems:

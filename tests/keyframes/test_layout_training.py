@@ -1,0 +1,142 @@
+"""The training and evaluation stages on a small set of layouts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keyframes.layouts import QUIET, prepare, rhythm
+from millrace.errors import UserError
+from millrace.keyframes import evaluate, model, train
+from millrace.keyframes.forecast import Forecaster
+from millrace.keyframes.params import Keyframes
+
+
+@pytest.fixture
+def inside(trained_layouts, monkeypatch) -> Path:
+    monkeypatch.chdir(trained_layouts)
+    return trained_layouts
+
+
+def test_a_model_folder_says_all_that_prediction_needs(inside):
+    trained = model.load(Path("models/keyframes"))
+    assert (trained.objective, trained.horizon, trained.length, trained.rate) == ("forecast", 8, 40, 10)
+    assert trained.typical_row.shape == (20, 9)
+    metrics = json.loads(Path("metrics/keyframes/train/metrics.json").read_text())
+    assert {"val_loss", "val_error", "val_active_f1"} <= set(metrics["kept"])
+
+
+def test_evaluation_scores_the_model_beside_three_baselines(inside, small):
+    evaluate.run(small, QUIET)
+    scores = json.loads(Path("metrics/keyframes/evaluate.json").read_text())
+    for method in ("model", "copy_last", "mean", "linear"):
+        for scope in ("all", "changing"):
+            assert scores[method][scope]["error"] >= 0
+            assert 0 <= scores[method][scope]["active_f1"] <= 1
+    assert scores["model"]["all"]["cells"] == scores["copy_last"]["all"]["cells"] == scores["cases"] * 8 * 20
+    assert set(scores["validation"]) == {"all", "changing"}
+    steps = pd.read_csv("metrics/keyframes/evaluate/by_step.csv")
+    assert steps["seconds"].to_list() == pytest.approx([0.1 * step for step in range(1, 9)])
+    assert Path("metrics/keyframes/evaluate/attention.png").is_file()
+
+
+def test_a_little_training_beats_repeating_the_last_row(inside, small):
+    """With recall the rhythm of these layouts is found within a few steps: the point of the whole task."""
+    evaluate.run(small, QUIET)
+    scores = json.loads(Path("metrics/keyframes/evaluate.json").read_text())
+    assert scores["model"]["changing"]["active_f1"] > scores["copy_last"]["changing"]["active_f1"]
+
+
+def test_a_filled_window_is_a_whole_layout(inside):
+    forecaster = Forecaster(model.load(Path("models/keyframes")), QUIET, 4)
+    window, target = rhythm(40, 13), np.zeros((40, 20), bool)
+    target[32:] = True
+    (filled,) = forecaster.fill([(window, target)])
+    assert (filled[:32] == window[:32]).all()
+    asked = filled[32:]
+    assert set(np.unique(asked[..., 0])) <= {0, 1}
+    assert (asked[asked[..., 0] == 0] == [0, 0, 100, 0, 0, 0, 0, 0, 0]).all()
+    assert (asked[..., 2] >= 0).all()
+    assert ((asked[..., 5:] >= 0) & (asked[..., 5:] <= 100)).all()
+
+
+def test_windows_of_different_lengths_are_filled_together(inside):
+    forecaster = Forecaster(model.load(Path("models/keyframes")), QUIET, 4)
+    windows = []
+    for rows in (40, 20, 33):
+        target = np.zeros((rows, 20), bool)
+        target[-8:] = True
+        windows.append((rhythm(rows, 13), target))
+    together = forecaster.fill(windows)
+    for pair, filled in zip(windows, together, strict=True):
+        (alone,) = forecaster.fill([pair])
+        np.testing.assert_allclose(filled, alone, atol=1e-3)
+
+
+def test_a_continuation_may_reach_beyond_the_horizon_and_begin_short(inside):
+    forecaster = Forecaster(model.load(Path("models/keyframes")), QUIET, 4)
+    assert forecaster.continue_(rhythm(60, 13), 21).shape == (21, 20, 9)
+    assert forecaster.continue_(rhythm(1, 13), 5).shape == (5, 20, 9)
+    once, twice = forecaster.continue_(rhythm(60, 13), 8), forecaster.continue_(rhythm(60, 13), 16)
+    assert (twice[:8] == once).all()
+
+
+@pytest.mark.parametrize("objective", ["infill", "reconstruct"])
+def test_the_other_objectives_train_and_are_scored(workspace, small, objective):
+    prepare()
+    settings = small.model_dump()
+    settings["train"] |= {"epochs": 1, "objective": objective}
+    params = Keyframes.model_validate(settings)
+    train.run(params, QUIET)
+    evaluate.run(params, QUIET)
+    assert json.loads(Path("metrics/keyframes/evaluate.json").read_text())["model"]["all"]["error"] >= 0
+    config = json.loads(Path("models/keyframes/config.json").read_text())
+    assert config["model"]["recall"] == (objective == "infill")
+
+
+def test_training_twice_gives_the_same_model(workspace, small):
+    prepare()
+    settings = small.model_dump()
+    settings["train"] |= {"epochs": 2, "per_window": 1}
+    params, found = Keyframes.model_validate(settings), []
+    for _ in range(2):
+        train.run(params, QUIET)
+        found.append(Path("models/keyframes/model.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"horizon": 21}, "horizon 21 must be at most half of keyframes.windows.length 40"),
+        ({"monitor": "val_dice"}, "this task has val_loss, val_active_f1, val_error"),
+        ({"monitor_mode": "max"}, "must be 'min'"),
+        ({"batch_size": 512}, "do not fill a batch"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(inside, small, changes, message):
+    settings = small.model_dump()
+    settings["train"] |= changes
+    with pytest.raises(UserError, match=message):
+        train.run(Keyframes.model_validate(settings), QUIET)
+
+
+def test_videos_that_are_all_too_short_are_refused(inside, small):
+    settings = small.model_dump()
+    settings["evaluate"] |= {"min_history": 5000}
+    with pytest.raises(UserError, match=r"None of .* videos has the 5008 rows"):
+        evaluate.run(Keyframes.model_validate(settings), QUIET)
+
+
+def test_a_model_of_another_task_or_a_damaged_one_is_refused(inside, tmp_path):
+    with pytest.raises(UserError, match="dvc repro keyframes-train"):
+        model.load(tmp_path)
+    config = json.loads(Path("models/keyframes/config.json").read_text())
+    for change in ({"horizon": "x"}, {"normalisation": {}}, {"model": {"width": -1}}):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match="does not describe a model"):
+            model.load(tmp_path)
