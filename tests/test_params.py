@@ -72,7 +72,7 @@ def test_wrong_parameters_are_explained(params_file, change, expected):
 
 
 def test_all_wrong_parameters_are_listed_at_once(params_file):
-    text = params_file.read_text().replace("epochs: 14", "epochs: 0").replace("clip_norm: 1.0", "clip_norm: -2.0")
+    text = params_file.read_text().replace("epochs: 14", "epochs: 0").replace("clip_norm: 1.0", "clip_norm: -2.0", 1)
     params_file.write_text(text)
     with pytest.raises(UserError, match="2 wrong parameter") as error:
         parameters.load()

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch.utils.data import default_collate
 
 from keyframes.layouts import QUIET, prepare, rhythm
 from millrace.errors import UserError
 from millrace.keyframes import evaluate, model, train
+from millrace.keyframes.data import Windows, normalised
+from millrace.keyframes.decoding import in_units
 from millrace.keyframes.forecast import Forecaster
 from millrace.keyframes.params import Keyframes
+from millrace.keyframes.window_store import WindowStore
 
 
 @pytest.fixture
@@ -39,6 +44,9 @@ def test_evaluation_scores_the_model_beside_three_baselines(inside, small):
             assert 0 <= scores[method][scope]["active_f1"] <= 1
     assert scores["model"]["all"]["cells"] == scores["copy_last"]["all"]["cells"] == scores["cases"] * 8 * 20
     assert set(scores["validation"]) == {"all", "changing"}
+    shown = json.loads(Path("metrics/keyframes/scores.json").read_text())
+    assert shown["model"]["changing_error"] == scores["model"]["changing"]["error"]
+    assert "error" not in shown["model"]
     steps = pd.read_csv("metrics/keyframes/evaluate/by_step.csv")
     assert steps["seconds"].to_list() == pytest.approx([0.1 * step for step in range(1, 9)])
     assert Path("metrics/keyframes/evaluate/attention.png").is_file()
@@ -83,6 +91,25 @@ def test_a_continuation_may_reach_beyond_the_horizon_and_begin_short(inside):
     assert forecaster.continue_(rhythm(1, 13), 5).shape == (5, 20, 9)
     once, twice = forecaster.continue_(rhythm(60, 13), 8), forecaster.continue_(rhythm(60, 13), 16)
     assert (twice[:8] == once).all()
+
+
+def test_layouts_come_back_in_their_units(inside):
+    store = WindowStore()
+    cells = rhythm(20, 7)
+    found = in_units(torch.from_numpy(normalised(cells, store.normalisation)), store.normalisation)
+    np.testing.assert_allclose(found.numpy(), cells, atol=1e-4)
+
+
+def test_sample_pictures_show_truth_and_prediction(inside, small):
+    store = WindowStore()
+    windows = Windows(store, "validation", small.train, training=False)
+    batch = default_collate([windows[0, index] for index in range(2)])
+    trained = model.load(Path("models/keyframes"))
+    training = train.LayoutTraining(trained.network, small.train, store)
+    with torch.inference_mode():
+        pictures = dict(training.sample_pictures(trained.network(batch["input"]), batch))
+    assert list(pictures) == batch["name"]
+    assert all(picture.dtype == np.uint8 and picture.shape[1:] == (900, 3) for picture in pictures.values())
 
 
 @pytest.mark.parametrize("objective", ["infill", "reconstruct"])

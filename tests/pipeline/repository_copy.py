@@ -33,6 +33,7 @@ SMALL = [
     "spheroid.evaluate.tile_px=64",
     "keyframes.sample.videos=6",
     "keyframes.train.epochs=2",
+    "keyframes.train.pictures_every=0",
     "keyframes.train.per_window=1",
     "keyframes.train.batch_size=4",
     "keyframes.train.model.layers=1",

@@ -22,13 +22,14 @@ from millrace.keyframes.normalisation import ACTIVE, NUMBERS, Cells, Normalisati
 from millrace.keyframes.params import Evaluate, Keyframes
 from millrace.keyframes.parse import METRICS
 from millrace.keyframes.picture import tracks_picture
-from millrace.keyframes.scores import Scores
+from millrace.keyframes.scores import SCOPES, Scores
 from millrace.keyframes.views import attention_sheet
 from millrace.keyframes.window_store import WindowStore
 from millrace.settings import Runtime
 
 MODEL = Path("models/keyframes")
 EXAMPLE_PX = 720
+HEADLINE = ("active_f1", "asset_accuracy", "error")
 METHODS = ("model", "copy_last", "mean", "linear")
 
 
@@ -98,7 +99,7 @@ class Result:
 
 
 def run(params: Keyframes, runtime: Runtime) -> None:
-    """Score `models/keyframes` on the test videos and write `metrics/keyframes/evaluate.json` and `evaluate/`.
+    """Score `models/keyframes` on the test videos; write `evaluate.json`, `scores.json` and `evaluate/`.
 
     Scores on the validation videos stand beside, for whoever chooses settings.
     """
@@ -110,8 +111,21 @@ def run(params: Keyframes, runtime: Runtime) -> None:
         chosen_on = score(videos_of(store, "validation"), forecaster, params.evaluate, runtime.progress)
         summary["validation"] = chosen_on.summary()["model"]
     write_json(METRICS / "evaluate.json", summary)
+    write_json(METRICS / "scores.json", headline(summary))
     with whole_folder(METRICS / "evaluate") as folder:
         write_details(result, forecaster, params.evaluate, folder)
+
+
+def headline(summary: dict[str, Any]) -> dict[str, Any]:
+    """The few scores that one compares experiments by, for `dvc metrics`.
+
+    They have other names than in `evaluate.json`: DVC takes a metric called `error` for a failure to read the file.
+    """
+    return {
+        name: {f"{scope}_{score}": summary[name][scope][score] for scope in SCOPES for score in HEADLINE}
+        for name in (*METHODS, "validation")
+        if name in summary
+    }
 
 
 def videos_of(store: WindowStore, split: str) -> list[Video]:

@@ -11,15 +11,11 @@ from torch.utils.data import default_collate
 
 from millrace.errors import UserError
 from millrace.keyframes.data import as_sample
+from millrace.keyframes.decoding import layout_of
 from millrace.keyframes.masking import Mask, forecast_target
-from millrace.keyframes.model import Heads, Trained
-from millrace.keyframes.normalisation import Cells, empty_cell
+from millrace.keyframes.model import Trained
+from millrace.keyframes.normalisation import Cells
 from millrace.settings import Runtime
-
-RANGES = {"scale": (0.0, None), "opacity": (0.0, 100.0)} | dict.fromkeys(
-    ("crop_l", "crop_r", "crop_t", "crop_b"), (0.0, 100.0)
-)
-"""Values outside are impossible and cut off."""
 
 
 class Forecaster:
@@ -41,12 +37,6 @@ class Forecaster:
         self._device = torch.device("cuda" if gpu else "cpu")
         self._network = trained.network.to(self._device)
         self._batch_size = batch_size
-        normalisation = trained.normalisation
-        self._mean, self._spread = (torch.tensor(each) for each in (normalisation.mean, normalisation.spread))
-        ranges = [RANGES.get(name, (None, None)) for name in normalisation.parameters]
-        self._low = torch.tensor([-torch.inf if low is None else low for low, _ in ranges])
-        self._high = torch.tensor([torch.inf if high is None else high for _, high in ranges])
-        self._empty = torch.from_numpy(empty_cell(normalisation.parameters))
 
     def fill(self, windows: Sequence[tuple[Cells, Mask]]) -> list[Cells]:
         """Predict the asked cells of windows.
@@ -69,15 +59,15 @@ class Forecaster:
     def continue_(self, history: Cells, rows: int) -> Cells:
         """The rows (rows, tracks, 2 + P) that follow a history; beyond the horizon each step builds on the last one."""
         horizon, kept = self.trained.horizon, self.trained.length - self.trained.horizon
-        cells = history
-        while len(cells) < len(history) + rows:
-            seen = cells[-kept:]
+        seen, made = history[-kept:], history[:0]
+        while len(made) < rows:
             # A forecast reaches at most as far as it looks back.
             step = min(horizon, len(seen))
             window = np.concatenate([seen, np.zeros((step, *seen.shape[1:]), np.float32)])
-            target = forecast_target(len(window), window.shape[1], step)
-            cells = np.concatenate([cells, self.fill([(window, target)])[0][len(seen) :]])
-        return cells[len(history) : len(history) + rows]
+            (filled,) = self.fill([(window, forecast_target(len(window), window.shape[1], step))])
+            made = np.concatenate([made, filled[len(seen) :]])
+            seen = filled[-kept:]
+        return made[:rows]
 
     def maps(self, window: Cells, target: Mask) -> dict[str, Tensor]:
         """What the network looks at in a window, see `MultiTrackTransformer.maps`."""
@@ -94,10 +84,5 @@ class Forecaster:
     @torch.inference_mode()
     def _layouts(self, windows: Sequence[tuple[Cells, Mask]]) -> Cells:
         """All cells of some windows (B, length, tracks, 2 + P), known ones as the network repeats them."""
-        heads: Heads = self._network(self._inputs(windows))
-        active, asset, numbers = (each.float().cpu() for each in heads)
-        shown = active.argmax(-1)
-        values = (numbers * self._spread + self._mean).clamp(self._low, self._high)
-        layout = torch.cat([shown[..., None], asset.argmax(-1)[..., None], values], -1).float()
-        whole: Cells = torch.where(shown[..., None] > 0, layout, self._empty).numpy()
+        whole: Cells = layout_of(self._network(self._inputs(windows)), self.trained.normalisation).numpy()
         return whole
