@@ -57,3 +57,19 @@ def test_a_folder_is_replaced_only_when_it_is_whole(tmp_path):
     with whole_folder(path) as folder:
         (folder / "c").write_text("3")
     assert [file.name for file in path.iterdir()] == ["c"]
+
+
+def test_a_text_that_fails_leaves_nothing_behind(tmp_path):
+    def fail(stream):
+        stream.write("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_text(tmp_path / "a.json", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_text(path, lambda stream: stream.write("a"))
+    assert path.read_text() == "a"

@@ -133,3 +133,21 @@ def test_a_wrong_change_leaves_the_file_alone(params_file, presets, assignments,
     with pytest.raises(UserError, match=message):
         parameters.apply(presets, assignments)
     assert params_file.read_bytes() == before
+
+
+def test_a_wrong_key_in_a_list_of_sections_is_explained(params_file):
+    with pytest.raises(UserError, match=r"assets.0.trak is unknown; did you mean 'track'"):
+        parameters.apply([], ["keyframes.parse.assets=[{trak: 1, asset: 0}]"], params_file)
+
+
+def test_a_section_that_contradicts_itself_is_named_without_its_content(params_file):
+    with pytest.raises(UserError) as error:
+        parameters.apply([], ["keyframes.predict.fill_from_s=3", "keyframes.predict.fill_to_s=2"], params_file)
+    assert "keyframes.predict: fill_to_s 2 must lie after fill_from_s 3" in str(error.value)
+    assert "{" not in str(error.value)
+
+
+def test_a_file_that_is_not_utf8_is_refused(params_file):
+    params_file.write_bytes("a: \xe4".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        parameters.load(params_file)

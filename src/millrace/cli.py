@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:  # such as a file where --out needs a folder
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    except OSError as error:  # such as a file where --out needs a folder, or a full disk
+        print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
         return 2
 
 
@@ -139,9 +139,9 @@ def _predict(options: argparse.Namespace) -> int:
     failures = _module(options, "predict").predict_files(
         options.inputs, options.out, _model(options), task, runtime, probabilities=options.probabilities
     )
-    print(f"Results: {options.out}")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
+    print(f"Results: {options.out}")
     return 1 if failures else 0
 
 

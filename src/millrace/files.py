@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -33,10 +34,15 @@ def rounded(value: Any) -> Any:
 def write_text(path: Path, write: Callable[[TextIO], object]) -> None:
     """Let `write` fill a text file that takes the place of `path` only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as stream:
-        write(stream)
-    partial.replace(path)
+    # A short name of its own: that of the file may be as long as names can be.
+    partial = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as stream:
+            write(stream)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -68,7 +68,7 @@ def apply(presets: list[str], assignments: list[str], path: Path = PARAMS) -> Pa
             raise UserError(f"'{assignment}' is not of the form key=value")
         try:
             nested: Any = YAML(typ="safe").load(value)
-        except YAMLError as error:
+        except (YAMLError, RecursionError) as error:
             raise UserError(f"'{assignment}': the value is not valid YAML: {error}") from None
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -94,8 +94,8 @@ def _read(path: Path) -> Any:
         content = _yaml().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is not in {Path.cwd()}. Run this in the repository's root folder.") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML in UTF-8: {error}") from None
     if not isinstance(content, Mapping):
         raise UserError(f"{path} must hold sections with keys, found {type(content).__name__}")
     return content
@@ -120,15 +120,19 @@ def _explain(detail: ErrorDetails) -> str:
         hint = f"; did you mean '{close[0]}'?" if close else ""
         return f"{name} is unknown{hint} Allowed here: {', '.join(known)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if isinstance(detail["input"], Mapping):  # a whole section, of which the message says what is wrong
+        return f"{name}: {message}"
     return f"{name} is {detail['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _section(keys: list[str]) -> Mapping[str, Any]:
-    """Fields of the section at a path of keys."""
+    """Fields of the section at a path of keys, some of which may be places in a list of sections."""
     model: type[BaseModel] = Params
     for key in keys:
+        if key.isdecimal():
+            continue
         annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
+        while not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            annotation = get_args(annotation)[0]
         model = annotation
     return model.model_fields

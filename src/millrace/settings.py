@@ -26,7 +26,7 @@ class Runtime(Section):
     """CPU threads of one process; 0 leaves it to PyTorch."""
     workers: int = Field(default=0, ge=0)
     """Data-loading processes of one training process; 0 loads in the training process."""
-    jobs: int = Field(default=0, ge=0)
+    jobs: int = Field(default=0, ge=0, le=4096)
     """Processes for independent files; 0 is one a core."""
     dask_scheduler: str | None = None
     """Address of a Dask scheduler (`tcp://host:8786`) that takes over from the local processes."""

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from keyframes.fcpxml_files import (
+    COMPOUND,
     A,
     document,
     fcpxml,
@@ -241,3 +242,31 @@ def test_titles_and_generators(tmp_path):
     generator = only(spine(tmp_path, '<video ref="e" start="3600s" duration="4s"/>'))
     assert (generator.kind, generator.name) == ("generator", "Basic Title")
     assert only(spine(tmp_path, '<live-drawing name="D" duration="4s"/>')).kind == "generator"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "known"),
+    [
+        ('duration="60s"', 60),
+        ('start="3600s" duration="1001/30000s"', Fraction(1001, 30000)),
+        ("", None),
+        ('duration="0s"', None),
+        ('duration="-5s"', None),
+        ('duration="soon"', None),
+        ('duration="60s" src="file:///a%20b.PNG"', None),
+    ],
+)
+def test_the_length_of_media_is_that_of_its_asset(attributes, known, tmp_path):
+    asset = f'<asset id="x" hasVideo="1" {attributes}/>'
+    for item in (
+        '<asset-clip ref="x" offset="0s" duration="4s"/>',
+        '<clip offset="0s" duration="4s"><video ref="x" offset="0s" duration="4s"/></clip>',
+    ):
+        read = spine(tmp_path, item, asset)
+        assert only(read).media_duration == known
+        assert not read.notes.problems
+
+
+def test_titles_and_compound_clips_have_no_length(tmp_path):
+    for item in ('<title ref="e" offset="0s" duration="4s"/>', '<ref-clip ref="m" offset="0s" duration="4s"/>'):
+        assert only(spine(tmp_path, item, COMPOUND)).media_duration is None

@@ -79,6 +79,37 @@ def test_an_impossible_clip_is_left_out_and_the_rest_goes_on(tmp_path, clip, why
     assert problem.startswith(f"line 15: {why}")
 
 
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        ('name="FFVideoFormat1080p99999"', "frame rate is 99999, not between 1 and 1000"),
+        ('frameDuration="1/100000s"', r"frame rate is 100000, not between 1 and 1000"),
+        ('frameDuration="2s"', "frame rate is 0.5, not between 1 and 1000"),
+        ('frameDuration="1/25s" width="1000001"', "width is 1000001, not a number of pixels"),
+        ('frameDuration="1/25s" height="-1"', "height is -1, not a number of pixels"),
+        (f'name="FFVideoFormat{"9" * 5000}p25"', "its frame rate is unknown"),
+    ],
+)
+def test_an_impossible_format_is_refused(tmp_path, shape, why):
+    body = project(A + "/>", 'format="odd" duration="9s"')
+    with pytest.raises(TimelineError, match=why):
+        document(tmp_path, fcpxml(body, f'<format id="odd" {shape}/>'))
+
+
+def test_names_are_cut_in_messages(tmp_path):
+    name, cut = "n" * 1000, "n" * 60
+    clip = f'<asset-clip name="{name}" ref="a" duration="x"/>'
+    (problem,) = spine(tmp_path, clip).notes.problems
+    assert problem.startswith(f"line 14: asset-clip '{cut}': duration is 'x'")
+    for text, message in (
+        (project(clip, 'format="r1" duration="x"', name), f"sequence '{cut}': duration is 'x'"),
+        (project(clip, f'format="{name}"'), f"format '{cut}' does not exist"),
+        (f'<project name="{name}"/>', f"project '{cut}' holds no sequence"),
+    ):
+        with pytest.raises(TimelineError, match=message):
+            document(tmp_path, fcpxml(text))
+
+
 def test_clips_of_no_length_are_counted_and_what_hangs_on_them_stays(tmp_path):
     read_document = spine(
         tmp_path, f'{A[:-3]}0s"><title name="t" ref="e" lane="1" offset="10s" duration="1s"/></asset-clip>'

@@ -79,6 +79,9 @@ def test_a_timeline_is_continued_and_reads_back_to_the_same_table(model, raw, tm
     report = pd.read_csv(out / "predictions.csv")
     assert report["video_id"].to_list() == ["a", "b", "deep/c"]
     assert (report["predicted_rows"] == 15).all()
+    assert (report["predicted_clips"] >= 1).all()
+    for name, row in report.set_index("video_id").iterrows():
+        assert row["from_s"] == len(read_rows(raw / f"{name}.xml", small)) / 10
 
 
 def test_media_is_kept_and_keys_are_few(model, raw, tmp_path, small):
@@ -121,22 +124,15 @@ def test_a_stretch_is_filled_in_and_the_rest_stays(filling_in, raw, tmp_path, sm
     )
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({}, "set keyframes.predict.fill_from_s"),
-        ({"fill_from_s": 1.0, "fill_to_s": 2.0, "fill_tracks": [21]}, "21 is not from 1 to 20"),
-    ],
-)
-def test_filling_in_has_to_be_told_where(filling_in, raw, tmp_path, small, settings, message):
-    with pytest.raises(UserError, match=message):
-        predict_files([raw / "a.xml"], tmp_path / "out", filling_in, with_predict(small, **settings), QUIET)
+def test_filling_in_has_to_be_told_where(filling_in, raw, tmp_path, small):
+    with pytest.raises(UserError, match=r"set keyframes.predict.fill_from_s"):
+        predict_files([raw / "a.xml"], tmp_path / "out", filling_in, small, QUIET)
 
 
 def test_a_stretch_behind_the_end_is_a_problem_of_that_file(filling_in, raw, tmp_path, small):
     params = with_predict(small, fill_from_s=500.0, fill_to_s=501.0)
     (problem,) = predict_files([raw / "a.xml"], tmp_path / "out", filling_in, params, QUIET)
-    assert "the stretch to fill in begins at 500 s" in str(problem)
+    assert "no row between 500 and 501 s" in str(problem)
 
 
 def test_one_bad_file_stops_no_other(model, raw, tmp_path, small):
@@ -164,6 +160,9 @@ def test_an_impossible_clip_stops_its_file_or_is_left_out(model, tmp_path, small
 
 
 def test_inputs_are_never_overwritten(model, raw, tmp_path, small):
+    with pytest.raises(UserError, match="results would be inputs"):
+        predict_files([raw], raw / "out", model, small, QUIET)
+    assert not (raw / "out").exists()
     predict_files([raw / "a.xml"], tmp_path / "out", model, small, QUIET)
     again = tmp_path / "out/timelines/a.xml"
     before = again.read_bytes()
@@ -172,6 +171,35 @@ def test_inputs_are_never_overwritten(model, raw, tmp_path, small):
     assert again.read_bytes() == before
     (problem,) = predict_files([raw / "a.xml", again], tmp_path / "other", model, small, QUIET)
     assert "would have the name" in str(problem)
+
+
+def test_no_input_is_overwritten_by_the_result_of_another(model, raw, tmp_path, small):
+    for name in ("a.xml", "out/timelines/a.xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(draw_timeline(3, 0), tmp_path / name)
+    other = tmp_path / "out/timelines/b.xml"
+    other.write_bytes((raw / "b.xml").read_bytes())
+    (problem,) = predict_files([raw / "b.xml", other.parent / "a.xml"], tmp_path / "out", model, small, QUIET)
+    assert "would overwrite" in str(problem)
+    (clash,) = predict_files([other, tmp_path / "a.xml"], tmp_path / "out", model, small, QUIET)
+    assert "would overwrite" in str(clash)
+
+
+def test_two_sequences_never_share_a_result(model, tmp_path, small):
+    two = xmeml(sequence(track(clip(0, 90))), sequence(track(clip(0, 60)), own_id="t"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.xml").write_text(two)
+    (tmp_path / "in/a#1.xml").write_text(xmeml(sequence(track(clip(0, 30)))))
+    problems = predict_files([tmp_path / "in"], tmp_path / "out", model, small, QUIET)
+    assert any("would overwrite" in str(problem) for problem in problems)
+
+
+def test_a_file_for_out_stops_before_any_work(model, raw, tmp_path, small):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(FileExistsError):
+        predict_files([raw / "a.xml"], tmp_path / "out", model, small, QUIET)
+    with pytest.raises(UserError, match="is a file"):
+        evaluate_folder(raw, tmp_path / "out", model, small, QUIET)
 
 
 def test_what_cannot_be_predicted_with_is_said(model, raw, tmp_path, small, monkeypatch):
@@ -197,7 +225,7 @@ def test_a_folder_of_timelines_is_scored(model, raw, tmp_path, small):
         assert scores[method]["all"]["cells"] > 0
         assert scores[method]["all"]["x_px"] >= 0
     assert {path.name for path in (tmp_path / "scores").iterdir()} >= {
-        "by_step.csv",
+        "error_by_step.csv",
         "per_track.csv",
         "per_video.csv",
         "examples.png",

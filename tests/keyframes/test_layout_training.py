@@ -47,9 +47,36 @@ def test_evaluation_scores_the_model_beside_three_baselines(inside, small):
     shown = json.loads(Path("metrics/keyframes/scores.json").read_text())
     assert shown["model"]["changing_error"] == scores["model"]["changing"]["error"]
     assert "error" not in shown["model"]
-    steps = pd.read_csv("metrics/keyframes/evaluate/by_step.csv")
+    steps = pd.read_csv("metrics/keyframes/evaluate/error_by_step.csv")
+    assert (Path("metrics/keyframes/evaluate") / "active_f1_by_step.csv").is_file()
     assert steps["seconds"].to_list() == pytest.approx([0.1 * step for step in range(1, 9)])
     assert Path("metrics/keyframes/evaluate/attention.png").is_file()
+
+
+def test_a_cell_is_right_when_all_of_it_is(inside):
+    store = WindowStore()
+    truth = rhythm(12, 6)
+    assert evaluate._right(truth, truth, store.normalisation).all()
+    other = truth.copy()
+    other[0, 0, 0] = 0  # missed
+    other[1, 5, 0] = 1  # invented
+    other[2, 0, 1] = 7  # of another class
+    other[3, 0, 2] += 0.2 * store.normalisation.spread[0]
+    other[4, 0, 2] += 0.05 * store.normalisation.spread[0]
+    other[5, 9, 2] += 100  # nothing is shown there, and nobody says so
+    wrong = np.argwhere(~evaluate._right(truth, other, store.normalisation)).tolist()
+    assert wrong == [[0, 0], [1, 5], [2, 0], [3, 0]]
+
+
+def test_a_model_that_is_no_use_is_called_so(caplog):
+    scores = {"error": 1.0, "active_f1": 0.5, "active_cells": 5000}
+    evaluate.warn_if_useless({"model": {"changing": scores}, "copy_last": {"changing": scores}})
+    assert "no better than repeating" in caplog.text
+    caplog.clear()
+    better = scores | {"error": 0.9, "active_cells": 10}
+    evaluate.warn_if_useless({"model": {"changing": better}, "copy_last": {"changing": scores}})
+    assert "no better" not in caplog.text
+    assert "Only 10 active cells" in caplog.text
 
 
 def test_a_little_training_beats_repeating_the_last_row(inside, small):
@@ -159,11 +186,55 @@ def test_videos_that_are_all_too_short_are_refused(inside, small):
         evaluate.run(Keyframes.model_validate(settings), QUIET)
 
 
-def test_a_model_of_another_task_or_a_damaged_one_is_refused(inside, tmp_path):
-    with pytest.raises(UserError, match="dvc repro keyframes-train"):
-        model.load(tmp_path)
+BAD_CONFIGS = (
+    {"horizon": "x"},
+    {"horizon": 0},
+    {"horizon": 21},
+    {"horizon": float("inf")},
+    {"length": 1},
+    {"length": 10**9},
+    {"rate": 0},
+    {"rate": float("nan")},
+    {"objective": "xyz"},
+    {"normalisation": {}},
+    {"normalisation": {"parameters": ["x"] * 7, "mean": [0.0] * 7, "spread": [1.0] * 7}},
+    {"typical_row": None},
+    {"typical_row": [[0.0] * 9] * 3},
+    {"model": {"width": -1}},
+    {"model": {"width": 10**9}},
+)
+
+
+@pytest.mark.parametrize("change", BAD_CONFIGS, ids=str)
+def test_a_damaged_configuration_is_refused(inside, tmp_path, change):
     config = json.loads(Path("models/keyframes/config.json").read_text())
-    for change in ({"horizon": "x"}, {"normalisation": {}}, {"model": {"width": -1}}):
-        (tmp_path / "config.json").write_text(json.dumps(config | change))
-        with pytest.raises(UserError, match="does not describe a model"):
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match="does not describe a model") as error:
+        model.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_normalisation_by_no_numbers_is_refused(inside, tmp_path):
+    config = json.loads(Path("models/keyframes/config.json").read_text())
+    for name, value in (("mean", float("nan")), ("spread", float("inf")), ("mean", 1e300)):
+        changed = json.loads(json.dumps(config))
+        changed["normalisation"][name][2] = value
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="is no number"):
             model.load(tmp_path)
+
+
+def test_no_model_is_no_model(tmp_path):
+    with pytest.raises(UserError, match=r"dvc repro keyframes-train"):
+        model.load(tmp_path)
+
+
+def test_a_model_is_not_scored_on_windows_of_another_rate(inside, small):
+    path = Path("models/keyframes/config.json")
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"rate": 25.0}))
+    try:
+        with pytest.raises(UserError, match="at another rate"):
+            evaluate.run(small, QUIET)
+    finally:
+        path.write_text(text)

@@ -14,6 +14,7 @@ from millrace.errors import DataError, UserError
 from millrace.keyframes import parse
 from millrace.keyframes.check import print_check
 from millrace.keyframes.params import Keyframes, Parse
+from millrace.keyframes.reading import find_timelines
 from millrace.settings import Runtime
 
 QUIET = Runtime(progress=False, jobs=1)
@@ -114,6 +115,76 @@ def test_a_linked_folder_is_told_and_not_followed(folder, tmp_path):
     with pytest.raises(DataError, match="2 problem") as stopped:
         parse.run(params(), QUIET)
     assert {problem.path.name for problem in stopped.value.problems} == {"linked", "loop"}
+
+
+def test_two_videos_of_one_name_are_told(folder):
+    (folder / "deep/two#1.xml").write_text(GOOD)
+    with pytest.raises(DataError, match=r"two#1\.xml: its video 'deep/two#1' has the same name as one of .*two\.XML"):
+        parse.run(params(), QUIET)
+    parse.run(params(bad_files="drop"), QUIET)
+    table = pd.read_parquet("data/prepared/keyframes/timelines/timelines.parquet")
+    assert table.groupby("video_id", sort=False).size().to_dict() == {"deep/two#1": 10, "deep/two#2": 30, "one": 20}
+
+
+@pytest.mark.parametrize("error", [ValueError, OverflowError, RecursionError, MemoryError])
+def test_what_nobody_thought_of_is_a_problem_of_its_file(folder, monkeypatch, error):
+    def fail(*_):
+        raise error("x" * 1000)
+
+    monkeypatch.setattr(parse, "read_timeline", fail)
+    (problem,) = parse.parse_file("one", folder / "one.xml", Parse()).problems
+    assert problem.reason.startswith(f"it cannot be used: {error.__name__}: xxx")
+    assert len(problem.reason) == parse.REASON
+
+
+def test_of_many_problems_the_first_are_listed_and_all_are_counted(folder, tmp_path, capsys):
+    (folder / "bad.xml").write_text(xmeml(sequence(track(*[clip(50, 20)] * 300, clip(60, 90)))))
+    with pytest.raises(DataError, match=r"300 problem\(s\)") as stopped:
+        parse.run(params(), QUIET)
+    lines = str(stopped.value).splitlines()
+    assert len(lines) == 1 + parse.SHOWN + 1
+    assert lines[-1].endswith("bad.xml: … and 280 more")
+    parse.run(params(bad_files="drop"), QUIET)
+    assert json.loads(Path("metrics/keyframes/parse.json").read_text())["left_out"] == 300
+    assert pd.read_csv("metrics/keyframes/parse/files.csv")["left_out"].to_list() == [300, 0, 0, 0]
+    assert not print_check(folder, tmp_path / "out", params(), QUIET)
+    assert capsys.readouterr().out.count("problem: ") == parse.SHOWN + 1
+
+
+def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
+    """Root, who runs these tests in containers, can read all."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    files, problems = find_timelines(folder)
+    assert [name for name, _ in files] == ["one"]
+    assert [str(problem) for problem in problems] == [f"{folder}/deep: the folder cannot be read: Permission denied"]
+
+
+def test_a_file_that_cannot_be_looked_at_is_told(folder, monkeypatch):
+    """It lies in a folder that may be listed, but not entered."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    files, problems = find_timelines(folder)
+    assert files == []
+    assert [problem.reason for problem in problems] == ["it cannot be looked at: Permission denied"] * 2
+
+
+def test_a_name_that_is_not_utf8_is_told_and_can_be_printed(folder):
+    (folder / os.fsdecode(b"caf\xe9.xml")).write_text(GOOD)
+    (folder / os.fsdecode(b"caf\xe9.mp4")).touch()
+    files, problems = find_timelines(folder)
+    assert [name for name, _ in files] == ["deep/two", "one"]
+    (problem,) = problems
+    assert str(problem).encode() == f"{folder}/caf\\udce9.xml: its path is not UTF-8; rename it".encode()
 
 
 def test_a_folder_that_is_missing_or_empty_is_an_error(tmp_path, monkeypatch):

@@ -94,11 +94,26 @@ def check(case, tolerance, folder):
     back = rewritten(result, folder)
     assert cells_of(back).tobytes() == after.tobytes()
     assert media_of(back) == media_of(result)
+    kept = {id(clip) for track in whole.tracks for clip in track.clips}
+    made = [clip for track in result.tracks for clip in track.clips if id(clip) not in kept]
+    old = [clip for track in whole.tracks for clip in track.clips]
+    for clip in made:
+        if clip.media_duration is not None and not any(is_part(clip, each) for each in old):
+            assert clip.media_times[0][1] == 0 or max(media for _, media in clip.media_times) <= clip.media_duration
     return result
 
 
+def is_part(clip, other):
+    """Whether it is what was cut out of another."""
+    return other.start <= clip.start and clip.end <= other.end and clip.name == other.name
+
+
 def media_of(whole):
-    return [(clip.name, clip.media, clip.media_id, clip.enabled) for track in whole.tracks for clip in track.clips]
+    return [
+        (clip.name, clip.media, clip.media_id, clip.enabled, clip.media_duration)
+        for track in whole.tracks
+        for clip in track.clips
+    ]
 
 
 @settings(max_examples=40)
@@ -162,6 +177,50 @@ def test_it_keeps_the_pace_of_the_media_but_not_beyond_its_beginning():
     clip = replace(still(0, 4, "class 5"), kind="media", media="b.mov", media_times=((F(0), F(9)), (F(4), F(1))))
     (_, after) = continued(one_track(clip), *on(10, 5))
     assert after.media_times == ((0, 1), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("times", "known", "expected"),
+    [
+        ((0, 4), 5, (3, 5)),  # as early as needed to fit
+        ((0, 4), 6, (4, 6)),
+        ((0, 4), 4, (2, 4)),
+        ((0, 4), None, (4, 6)),
+        ((0, 4), F(3, 2), (0, 2)),  # too short: from its beginning, and nothing is known of the rest
+        ((5, 9), 7, (5, 7)),  # the clip itself runs past the end
+        ((0, 2), F(5, 2), (F(3, 2), F(5, 2))),  # at half its pace
+        ((0, 8), 9, (5, 9)),
+        ((9, 5), 10, (5, 3)),  # backwards
+        ((9, 5), 4, (4, 2)),
+        ((7, 7), 5, (5, 5)),  # held
+    ],
+)
+def test_a_new_clip_does_not_run_past_the_end_of_its_media(times, known, expected):
+    first, last = map(F, times)
+    clip = replace(still(0, 4, "class 5"), media="b.mov", local_start=first, media_duration=known and F(known))
+    clip = replace(clip, media_times=((F(0), first), (F(4), last)))
+    (_, after) = continued(one_track(clip), *on(20, 5))
+    assert after.media_times == ((0, expected[0]), (2, expected[1]))
+    assert after.media_duration == clip.media_duration
+    if last - first == 4:
+        assert after.local_start == expected[0]
+
+
+def test_nor_where_it_shows_another_clip_of_the_file():
+    clip = replace(still(0, 1, "class 5"), media="b.mov", media_times=((F(0), F(4)), (F(1), F(5))), media_duration=F(5))
+    cells, mask = on(20, 5, track=4)
+    (only,) = continued(one_track(clip), cells, mask, track=4)
+    assert only.media_times == ((0, 3), (2, 5))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"media": "a%20b.JPG"}, {"name": "class 5.png"}, {"kind": "generator", "media": None}]
+)
+def test_stills_and_generators_have_no_end(changes):
+    clip = replace(still(0, 4, "class 5"), media="b.mov", media_duration=F(4, 100))
+    clip = replace(clip, **changes)
+    (_, after) = continued(one_track(clip), *on(20, asset_of(clip, 3, FULL.assets)))
+    assert after.media_times == ((0, 4), (2, 6))
 
 
 def test_media_of_the_class_are_looked_for_on_the_track_and_then_in_the_file():
@@ -309,6 +368,25 @@ def test_opentimelineio_loads_what_is_written(tmp_path):
     ]
     assert found == ours
     assert len(found) == 8
+
+
+@pytest.mark.skipif(not SHARED, reason="MILLRACE_SHARED_DATA does not name a folder of real data")
+def test_what_goes_on_with_real_media_shows_frames_that_exist(tmp_path):
+    """In premiere_example.xml one clip shows its media to the end, and the longest have 400 frames."""
+    (real,) = read_timeline(Path(SHARED or "") / "keyframes/otio-fcp-adapter/premiere_example.xml", FULL).sequences
+    whole = on_writable_frames(flatten(real, RATE, 10_000), RATE)
+    lengths = {clip.name: clip.media_duration for track in whole.tracks for clip in track.clips}
+    assert lengths["sc01_sh010_anim.mov"] == F(100, 30)
+    before = cells_of(whole)
+    fullest = before[before[..., 0].sum(1).argmax()]
+    repeated, everything = np.repeat(fullest[None], 20, axis=0), np.ones((20, TRACKS), bool)
+    result = replace_cells(whole, repeated, everything, first_row=len(before), settings=FULL)
+    back = rewritten(result, tmp_path)
+    made = [clip for track in back.tracks for clip in track.clips if clip.start >= whole.duration]
+    assert [clip.media_duration for clip in made] == [lengths[clip.name] for clip in made]
+    known = [clip for clip in made if clip.media_duration is not None]
+    assert known
+    assert all(clip.media_times[-1][1] <= clip.media_duration for clip in known)
 
 
 @pytest.mark.skipif(not SHARED, reason="MILLRACE_SHARED_DATA does not name a folder of real data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyframes.timelines import clip_at, nested, sequence, sequences, still, value_at
+from millrace.keyframes import sampling
 from millrace.keyframes.curve import Curve, Key
 from millrace.keyframes.sampling import PARAMETERS, Grid, row_count, sample
 from millrace.keyframes.timeline import DEFAULTS, Sequence
@@ -22,8 +24,8 @@ RATE = Fraction(10)
 
 def look(whole: Sequence, max_clips=100):
     ignored: Counter[str] = Counter()
-    layers, clips = sample(whole, RATE, ignored, max_clips)
-    return layers, clips, ignored
+    found = sample(whole, RATE, ignored, max_clips)
+    return found.layers, found.clips, ignored
 
 
 def shown(layer, clips) -> str:
@@ -34,7 +36,8 @@ def shown(layer, clips) -> str:
 @settings(max_examples=60, deadline=None)
 @given(sequences(), st.sampled_from([Fraction(10), Fraction(7), Fraction(30000, 1001)]))
 def test_every_cell_is_that_of_the_definition(whole, rate):
-    layers, clips = sample(whole, rate, Counter(), 100)
+    found = sample(whole, rate, Counter(), 100)
+    layers, clips = found.layers, found.clips
     assert len(layers) == len(whole.tracks)
     for layer, track in zip(layers, whole.tracks, strict=True):
         assert len(layer.clip) == row_count(whole.duration, rate)
@@ -138,6 +141,71 @@ def test_a_row_exactly_on_a_jump_shows_what_comes_after_it():
     rate = Fraction(30000, 1001)
     jumps = Curve([Key(frame / rate, float(frame), "hold") for frame in range(60)])
     clip = replace(still(0, 4), start=3 / rate, local_start=6 / rate, animation={"scale": jumps})
-    layers, _ = sample(sequence([clip]), rate, Counter(), 100)
-    shown = layers[0].cells[3:33, PARAMETERS.index("scale")]
+    found = sample(sequence([clip]), rate, Counter(), 100)
+    shown = found.layers[0].cells[3:33, PARAMETERS.index("scale")]
     assert shown.tolist() == [float(frame + 3) for frame in range(3, 33)]
+
+
+@pytest.mark.parametrize("innermost", [sequence([]), sequence([still(3, 4, "a")])], ids=["empty", "unseen"])
+def test_sequences_that_multiply_and_show_nothing_are_stopped_or_nothing(innermost):
+    """Ten tracks each, seven levels deep: ten million ways to the innermost."""
+    whole = innermost
+    for _ in range(7):
+        whole = sequence(*[[nested(whole, 0, 2)] for _ in range(10)])
+    if innermost.tracks[0].clips:
+        with pytest.raises(TimelineError, match="more than the 1000 clips"):
+            look(whole, 1000)
+    else:
+        layers, clips, _ = look(whole, 1000)
+        assert (len(layers), len(clips)) == (10, 0)
+
+
+def test_a_nested_sequence_of_empty_tracks_takes_no_more_than_its_own():
+    empty, half = sequence([], [], []), sequence([], [still(0, 2, "b")])
+    layers, clips, _ = look(sequence([nested(empty, 0, 2), nested(half, 2, 4)], [still(0, 4)]))
+    assert [shown(layer, clips) for layer in layers] == ["." * 40, "." * 20 + "b" * 20, "a" * 40]
+
+
+def test_tracks_without_clips_and_above_those_asked_for_take_no_memory():
+    whole = sequence(*[[] for _ in range(5000)], [still(0, 1)], [still(0, 2)], duration=3600)
+    found = sample(whole, RATE, Counter(), 100, tracks=5001)
+    assert len({id(layer) for layer in found.layers}) == 2
+    assert len(found.layers) == 5001
+    assert found.counts[-3:] == [0, 10, 20]
+    assert len(found.clips) == 2
+
+
+def test_more_rows_and_tracks_than_fit_into_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(sampling, "MAX_CELLS", 200)
+    look(sequence(*[[still(0, 1)] for _ in range(5)]))
+    with pytest.raises(TimelineError, match=r"40 rows of more than 5 tracks .* lower keyframes\.parse\.rate"):
+        look(sequence(*[[still(0, 1)] for _ in range(6)]))
+
+
+def test_many_clips_that_show_many_are_found_at_once():
+    """Four million pairs, of which 2000 meet."""
+    count, tenth = 2000, Fraction(1, 10)
+    inside = sequence([still(number * tenth, (number + 1) * tenth) for number in range(count)], duration=count * tenth)
+    outer = [
+        nested(inside, number * tenth, (number + 1) * tenth, (0, number * tenth), (tenth, (number + 1) * tenth))
+        for number in range(count)
+    ]
+    start = time.process_time()
+    _, clips, _ = look(sequence(outer, duration=count * tenth), 100_000)
+    assert len(clips) == count
+    assert time.process_time() - start < 3
+
+
+def test_what_is_looked_at_between_rows_counts_too():
+    """Each row is 100 seconds after the one before, with a hundred clips between them."""
+    inside = sequence([still(number, number + 1) for number in range(1000)], duration=1000)
+    fast = nested(inside, 0, 1, (0, 0), (1, 1000))
+    with pytest.raises(TimelineError, match="more than the 500 clips"):
+        look(sequence([fast]), 500)
+
+
+@given(st.integers(0, 2**60), st.integers(1, 2**60), st.integers(-100, 100), st.integers(1, 10**6))
+def test_times_of_rows_are_the_nearest_to_the_exact_ones(numerator, denominator, step, parts):
+    grid = Grid(Fraction(numerator, denominator), Fraction(step, parts))
+    exact = [float(Fraction(numerator, denominator) + row * Fraction(step, parts)) for row in range(5, 9)]
+    assert grid.times(range(5, 9), Fraction(0)).tolist() == exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from keyframes.timelines import sequence, still
+from keyframes.timelines import nested, sequence, still
 from millrace.keyframes.assets import asset_of, media_name
 from millrace.keyframes.params import SOURCE_RULES, AssetRule, Parse
-from millrace.keyframes.table import KEYS, columns, tabulate
+from millrace.keyframes.table import KEYS, check_length, columns, tabulate
 from millrace.keyframes.xml_events import TimelineError
 
 
@@ -49,6 +50,47 @@ def test_tracks_beyond_twenty_are_counted():
 def test_a_sequence_of_days_is_refused():
     with pytest.raises(TimelineError, match=r"lasts 30\.0 hours, more than max_hours"):
         tabulate(sequence([still(0, 1)], duration=30 * 3600), "v", Parse())
+
+
+def test_more_sequences_than_fit_into_memory_are_refused():
+    day = sequence([still(0, 1)], duration=24 * 3600)
+    check_length([day, day], Parse())
+    with pytest.raises(
+        TimelineError, match=r"2592000 rows, more than 2000000; lower .*rate, or export fewer sequences"
+    ):
+        check_length([day] * 3, Parse())
+    with pytest.raises(TimelineError, match="8640000 rows"):
+        tabulate(day, "v", Parse(rate=100.0))
+
+
+@pytest.mark.parametrize(("levels", "scale"), [(2, r"1e\+16"), (5, r"1e\+37"), (50, "inf")])
+def test_scales_that_multiply_beyond_all_bounds_are_refused(levels, scale):
+    """Five levels are more than float32 holds, fifty more than float64."""
+    whole = sequence([still(0, 4, x=0.5, rotation=1)])
+    for _ in range(levels):
+        whole = sequence([nested(whole, 0, 4, scale=1e9, rotation=1e9)])
+    with pytest.raises(TimelineError, match=rf"scale on track 1 comes to {scale} in row 0, .*not between -1e\+09"):
+        tabulate(whole, "v", Parse())
+
+
+def test_a_value_that_no_edit_has_is_refused():
+    with pytest.raises(TimelineError, match=r"crop_b on track 2 comes to -2e\+09 in row 5"):
+        tabulate(sequence([], [still(0.5, 1, crop_b=-2e9)]), "v", Parse())
+    with pytest.raises(TimelineError, match=r"x on track 1 comes to nan in row 0"):
+        tabulate(sequence([still(0, 1, x=float("nan"))]), "v", Parse())
+
+
+def test_times_rise_at_rates_of_many_decimals():
+    table = tabulate(sequence([still(0, 1)], duration=7200), "v", Parse(rate=29.97002997002997)).table
+    assert (np.diff(table["time"]) > 0).all()
+    assert table["time"].iloc[-1] == pytest.approx(7200, abs=0.04)
+
+
+def test_names_of_any_length_are_searched_at_once():
+    start = time.process_time()
+    assert asset_of(still(0, 1, "id" * 30_000), 3, SOURCE_RULES) == 2
+    assert time.process_time() - start < 1
+    assert asset_of(still(0, 1, "class 7" + "x" * 30_000), 3, SOURCE_RULES) == 7
 
 
 @pytest.mark.parametrize(
@@ -98,6 +140,8 @@ def test_rules_that_cannot_work_are_refused(rule, reason):
         ("file://localhost/C%3a/a%20b/c%20d.mov", "c d.mov"),
         ("C:\\videos\\e.mp4", "e.mp4"),
         ("../../etc/passwd", "passwd"),
+        ("http://[", "["),
+        ("http://[/a/b.mov?x=/y#z", "b.mov"),
         (None, ""),
     ],
 )

@@ -21,6 +21,12 @@ def layout(rows=100, **clips):
     return cells
 
 
+def rows_marked(rows, first, stop=None, tracks=slice(None)):
+    marked = np.zeros((rows, TRACKS), bool)
+    marked[first:stop, tracks] = True
+    return marked
+
+
 def x_of(row, rows=100):
     return LEFT + round(row * (RIGHT - LEFT) / rows)
 
@@ -43,12 +49,24 @@ def test_clips_have_the_colour_of_their_class_and_v1_is_lowest():
 
 def test_layouts_stand_below_each_other_on_one_axis():
     truth, shorter = layout(v1=(50, 60, 3)), layout(80, v1=(50, 60, 3))
-    picture = tracks_picture([("truth", truth), ("prediction", shorter)], 10, mark_from_row=60)
+    picture = tracks_picture([("truth", truth), ("prediction", shorter)], 10, marked=rows_marked(100, 60))
     lanes = rows_with(picture, COLOURS[3], x_of(55))
     assert len(np.flatnonzero(np.diff(lanes) > 1)) == 1
     assert rows_with(picture, MARKED_LANE, x_of(70)).size == 2 * 34
     assert rows_with(picture, MARKED_LANE, x_of(90)).size == 34
     assert not rows_with(picture, MARKED, x_of(30)).size
+
+
+def test_only_what_was_asked_for_is_marked_and_paler():
+    cells = layout(v1=(0, 100, 0), v2=(0, 100, 1))
+    picture = tracks_picture([("a", cells)], 10, marked=rows_marked(100, 40, 60, 1))
+    assert rows_with(picture, COLOURS[1], x_of(20)).size == 34
+    assert not rows_with(picture, COLOURS[1], x_of(50)).size
+    assert rows_with(picture, COLOURS[1], x_of(80)).size == 34
+    for row in (20, 50, 80):
+        assert rows_with(picture, COLOURS[0], x_of(row)).size == 34
+    assert rows_with(picture, MARKED, x_of(47)).size
+    assert not rows_with(picture, MARKED, x_of(80)).size
 
 
 def test_scale_is_a_line_that_rises_and_cuts_are_edges():
@@ -75,7 +93,7 @@ def test_twenty_tracks_ten_classes_and_a_thousand_rows():
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_nearly_nothing_is_a_picture_too(rows):
-    assert tracks_picture([("empty", layout(rows))], 10, mark_from_row=1).shape[1] == 1200
+    assert tracks_picture([("empty", layout(rows))], 10, marked=rows_marked(rows, 1)).shape[1] == 1200
     assert tracks_picture([("short", layout(rows, v2=(0, 1, 4)))], 10).shape[1] == 1200
 
 

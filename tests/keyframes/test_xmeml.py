@@ -6,10 +6,13 @@ import pytest
 
 from keyframes.xmeml_files import (
     FILE,
+    child,
     clip,
+    rate,
     read_items,
     read_text,
     sequence,
+    ticks,
     track,
     xmeml,
 )
@@ -135,6 +138,56 @@ def test_a_file_is_given_once_and_its_path_kept_as_text(tmp_path):
     clips = [clip for each in document.sequences[0].tracks for clip in each.clips]
     assert {(clip.media, clip.media_id, clip.kind) for clip in clips} == {("file:///../../etc/m%20n.mov", "f", "media")}
     assert not document.notes.guessed
+
+
+def file_of(own_id="f", *, path="m.mov", duration=100, at=30, ntsc=None):
+    path = "" if path is None else f"<pathurl>{path}</pathurl>"
+    return f'<file id="{own_id}">{path}{child("duration", duration)}{"" if at is None else rate(at, ntsc)}</file>'
+
+
+def test_the_length_of_media_counts_at_the_rate_of_its_file(tmp_path):
+    clips, _ = read_items(
+        tmp_path,
+        clip(0, 9),
+        clip(9, 20, file=file_of(), more=rate(15)),
+        clip(20, 30),
+        clip(30, 40, file=file_of("g", duration=48, at=24, ntsc="TRUE")),
+        clip(40, 50, file=file_of("h", at=None)),
+        clip(50, 60, file=file_of("i", at=None), more=rate(25)),
+    )
+    lengths = [clip.media_duration for clip in clips]
+    assert lengths == [F(10, 3), F(10, 3), F(10, 3), F(2002, 1000), F(10, 3), 4]
+    assert lengths[0] is lengths[2]
+
+
+def test_a_file_at_the_stated_rate_of_its_clip_counts_as_the_clip_does(tmp_path):
+    frames = 59_000  # 1000 s at the 59 that is stated, 985 s in truth
+    spans = [(first, first + 590) for first in range(0, frames, 590)]
+    file = file_of(duration=frames, at=59)
+    items = [clip(first, last, first, file=file, **ticks(first / 59.9, last / 59.9)) for first, last in spans]
+    (*_, last), notes = read_items(tmp_path, *items, own_rate=rate(59))
+    assert notes.guessed["frame rate of a sequence, by its clips' ticks"] == 1
+    assert float(last.media_duration) == pytest.approx(frames / 59.9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"duration": value} for value in (None, "", 0, "0.0", -5, "x", "nan", "inf", "1e400", 10**12, "1e-9", "9" * 400)]
+    + [{"at": value} for value in (0, -30, "x", 1e9)]
+    + [{"path": "still.PNG"}, {"path": "file://localhost/a%20b.jpg"}],
+)
+def test_of_impossible_lengths_stills_and_generators_nothing_is_known(settings, tmp_path):
+    document = read_text(xmeml(sequence(track(clip(file=file_of(**settings))))), tmp_path)
+    (one,) = document.sequences[0].tracks[0].clips
+    assert one.media_duration is None
+    assert not document.notes.problems
+
+
+def test_generators_and_sequences_have_no_length(tmp_path):
+    graphic = '<file id="g"><mediaSource>Slug</mediaSource><duration>100</duration></file>'
+    inner = sequence(track(clip(0, 20)), own_id="in", duration=100)
+    clips, _ = read_items(tmp_path, clip(0, 9, file=graphic), clip(9, 20, file=inner))
+    assert [(clip.kind, clip.media_duration) for clip in clips] == [("generator", None), ("nested", None)]
 
 
 def test_a_file_given_in_an_audio_track_counts(tmp_path):

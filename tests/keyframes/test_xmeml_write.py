@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from keyframes.xmeml_files import LIMITS, TICKS
 from millrace.keyframes.curve import Curve, Key
@@ -91,6 +92,7 @@ def clips(draw, rate):
         animation |= draw(center(own))
         media = draw(st.sampled_from((None, "file://localhost/C%3a/a%20b.mp4", "../../m & <n>.png")))
         kind = draw(st.sampled_from(("media", "generator")))
+        known = kind == "media" and not (media or "").endswith("png") and draw(st.booleans())
         made.append(
             Clip(
                 name=draw(NAMES),
@@ -103,6 +105,7 @@ def clips(draw, rate):
                 media_id=draw(st.sampled_from((None, "file-1", "file-2"))),
                 animation={name: curve for name, curve in animation.items() if not at_default(name, curve)},
                 enabled=draw(st.integers(0, 4)) > 0,
+                media_duration=draw(st.sampled_from((1, 100, 100, 299_999))) / own if known else None,
             )
         )
     return made
@@ -247,6 +250,120 @@ def test_opentimelineio_loads_it_with_the_same_ranges(tmp_path):
         assert found[1].media_reference.generator_kind == "GraphicAndType"
         assert found[2].media_reference.generator_kind == "Text"
         assert [effect.name for effect in found[0].effects] == ["Basic Motion"]
+
+
+def text_of(sequence, folder, **more):
+    path = folder / "text.xml"
+    write(sequence, path, **more)
+    return etree.fromstring(path.read_bytes())
+
+
+def test_the_length_of_media_stands_in_file_and_clip(tmp_path):
+    clips = [replace(clip_with(), start=F(3 * i), end=F(3 * i + 3), media_duration=F(10, 3)) for i in range(2)]
+    clips.append(replace(clips[0], start=F(6), end=F(9), media_id="other", media_duration=None))
+    clips.append(replace(clips[0], start=F(9), end=F(12), media_duration=F(5)))  # the same id for other media
+    root = text_of(sequence_of(*clips), tmp_path)
+    assert [each.text for each in root.iterfind(".//clipitem/duration")] == ["100", "100", "120", "150"]
+    assert [each.findtext("duration") for each in root.iterfind(".//file")] == ["100", None, None, "150"]
+    assert [each.tag for each in root.find(".//file")] == ["name", "pathurl", "rate", "duration", "media"]
+    assert rewritten(sequence_of(*clips), tmp_path).tracks[0].clips == clips
+
+
+@pytest.mark.parametrize(
+    ("duration", "frames", "timebase", "clip_frames"),
+    [
+        (F(10, 3), "100", "30", "100"),
+        (F(83, 24), "83", "24", "104"),  # another rate at which it is whole
+        (F(59 * 1001, 30_000), "59", "30", "60"),  # 29.97
+        (F(22139, 600), "1107", "30", "1107"),  # at none: rounded up
+        (F(1, 10**9), "1", "30", "1"),
+        (F(10**9), None, "30", "120"),  # more frames than the format holds
+        (F(0), None, "30", "120"),
+    ],
+)
+def test_lengths_of_media_are_whole_frames(duration, frames, timebase, clip_frames, tmp_path):
+    clip = replace(clip_with(), media_duration=duration)
+    root = text_of(sequence_of(clip), tmp_path)
+    file = root.find(".//file")
+    assert (file.findtext("duration"), file.findtext("rate/timebase")) == (frames, timebase)
+    assert root.findtext(".//clipitem/duration") == clip_frames
+    assert root.findtext(".//clipitem/rate/timebase") == "30"
+    (found,) = rewritten(sequence_of(clip), tmp_path).tracks[0].clips
+    if frames is None:
+        assert found.media_duration is None
+    else:
+        assert 0 <= found.media_duration - duration < F(1, 30)
+
+
+def test_a_retimed_clip_counts_its_media_as_retimed(tmp_path):
+    def duration(first, last):
+        clip = replace(clip_with(), media_times=((F(0), F(first)), (F(3), F(last))), media_duration=F(10))
+        return text_of(sequence_of(clip), tmp_path).findtext(".//clipitem/duration")
+
+    assert [duration(1, 7), duration(7, 1), duration(1, 4), duration(2, 2)] == ["150", "150", "300", "120"]
+
+
+def test_generators_have_no_length(tmp_path):
+    graphic = replace(clip_with(), kind="generator", media=None, media_duration=F(10))
+    root = text_of(sequence_of(graphic, replace(graphic, media_id=None, start=F(3), end=F(6))), tmp_path)
+    assert [each.tag for each in root.find(".//file")] == ["name", "mediaSource", "rate", "media"]
+    assert [each.text for each in root.iterfind(".//track/*/duration")] == ["120", "120"]
+
+
+MARKERS = ((F(1), F(2), "one & <two>"), (F(101, 100), F(199, 100), "between"), (F(5, 2), F(5, 2), ""))
+
+
+def test_markers_follow_the_media_on_whole_frames(tmp_path):
+    root = text_of(sequence_of(clip_with()), tmp_path, markers=MARKERS)
+    assert [child.tag for child in root.find("sequence")][-4:] == ["media", "marker", "marker", "marker"]
+    found = [[(child.tag, child.text) for child in marker] for marker in root.iterfind("sequence/marker")]
+    assert found == [
+        [("name", "one & <two>"), ("comment", None), ("in", "30"), ("out", "60")],
+        [("name", "between"), ("comment", None), ("in", "30"), ("out", "60")],
+        [("name", None), ("comment", None), ("in", "75"), ("out", "-1")],
+    ]
+
+
+def test_markers_change_nothing_that_is_read(tmp_path):
+    sequence, path = sequence_of(clip_with(scale=Curve.constant(150.0)), tracks=2), tmp_path / "marked.xml"
+    write(sequence, path, markers=[(F(frame, 30), F(frame + 1, 30), "m") for frame in range(5000)])
+    document = read(path, **LIMITS)
+    assert plain(document.sequences[0]) == plain(rewritten(sequence, tmp_path))
+    tables = [tabulate(each, "v", EVERYTHING).table for each in (document.sequences[0], sequence)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert not document.notes.ignored + document.notes.guessed
+    assert not document.notes.problems
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ((F(-1), F(1), "m"), "marker 'm' lasts from -1 to 1 s"),
+        ((F(2), F(1), "m"), "marker 'm' lasts from 2 to 1 s"),
+        ((F(1), F(10**9), "m"), "marker 'm'.*30000000000"),
+        ((F(1), F(2), "a\x00"), "cannot be written"),
+    ],
+)
+def test_impossible_markers_are_refused(marker, message, tmp_path):
+    with pytest.raises(TimelineError, match=message):
+        write(sequence_of(clip_with()), tmp_path / "a.xml", markers=[marker])
+    assert not (tmp_path / "a.xml").exists()
+
+
+def test_opentimelineio_loads_markers_and_the_length_of_media(tmp_path):
+    otio = pytest.importorskip("opentimelineio")
+    pytest.importorskip("otio_fcp_adapter")
+    write(sequence_of(replace(clip_with(), media_duration=F(83, 24))), tmp_path / "a.xml", markers=MARKERS)
+    timeline = otio.adapters.read_from_file(str(tmp_path / "a.xml"), "fcp_xml")
+    (clip,) = timeline.find_clips()
+    assert clip.media_reference.available_range.duration == otio.opentime.RationalTime(83, 24)
+    assert clip.range_in_parent().duration.to_seconds() == 3
+    spans = [(each.name, each.marked_range) for each in timeline.tracks.markers]
+    assert [(name, span.start_time.value, span.duration.value) for name, span in spans] == [
+        ("one & <two>", 30, 30),
+        ("between", 30, 30),
+        ("", 75, 0),
+    ]
 
 
 X_BEZIER = Curve([Key(F(1), 0.0, "bezier", (0, 0), (0.1, 1.0)), Key(F(2), 1.0, "bezier", (-0.1, 0.0))])

@@ -24,12 +24,13 @@ def curves(draw, rate: Fraction, first: int, last: int) -> Curve:
 
 @st.composite
 def clips(draw, rate: Fraction, start: int, end: int) -> Clip:
-    """A clip of whole frames; its local axis begins anywhere."""
+    """A clip of whole frames; its local axis begins anywhere, and its media may be too short for it."""
     first = draw(st.integers(0, 500))
     names = draw(st.lists(st.sampled_from(sorted(DEFAULTS)), max_size=3, unique=True))
     media_start = Fraction(first) / rate
     kind = draw(st.sampled_from(["media", "generator"]))
     name = draw(st.sampled_from(["a.mp4", "photo.PNG", "graphic", "Class 7"]))
+    known = kind == "media" and name != "photo.PNG" and draw(st.booleans())
     return Clip(
         name=name,
         kind=kind,
@@ -41,6 +42,7 @@ def clips(draw, rate: Fraction, start: int, end: int) -> Clip:
         media_id=name if kind == "media" else None,
         animation={each: draw(curves(rate, first, first + end - start)) for each in names},
         enabled=draw(st.booleans()) or draw(st.booleans()),
+        media_duration=draw(st.integers(1, 800)) / rate if known else None,
     )
 
 

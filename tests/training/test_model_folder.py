@@ -74,3 +74,12 @@ def test_damaged_weights_are_refused_and_nothing_is_unpickled(saved, damage):
         path.unlink()
     with pytest.raises(UserError, match="cannot be read as safetensors"):
         model_folder.load_weights(model, folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(saved):
+    folder, model = saved
+    with torch.no_grad():
+        model[0].bias[1] = torch.nan
+    model_folder.save(folder, model, {"task": "toy"})
+    with pytest.raises(UserError, match=r"1 tensors hold values that are no numbers .*0.bias"):
+        model_folder.load_weights(model, folder)

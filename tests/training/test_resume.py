@@ -88,3 +88,15 @@ def test_a_run_killed_after_its_last_epoch_trains_no_further(tmp_path, monkeypat
             train(tmp_path / "b", {"training": training})
     train(tmp_path / "b", {"training": training})
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checkpoint", None])
+def test_a_damaged_checkpoint_starts_afresh_and_says_so(tmp_path, caplog, damage):
+    died = run(tmp_path / "b", {"kill_at": (2, 0)})
+    assert died.returncode == -signal.SIGKILL
+    checkpoint = tmp_path / "b/runs/checkpoints/resume/last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500] if damage is None else damage)
+    train(tmp_path / "b", {})
+    assert "is damaged" in caplog.text
+    train(tmp_path / "a", {})
+    assert contents(tmp_path / "b") == contents(tmp_path / "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,38 +25,41 @@ from millrace.keyframes.parse import METRICS
 from millrace.keyframes.picture import tracks_picture
 from millrace.keyframes.scores import SCOPES, Scores
 from millrace.keyframes.views import attention_sheet
-from millrace.keyframes.window_store import WindowStore
+from millrace.keyframes.window_store import WINDOWS, WindowStore
 from millrace.settings import Runtime
 
 MODEL = Path("models/keyframes")
+log = logging.getLogger(__name__)
 EXAMPLE_PX = 720
+NEAR, FEW_CELLS = 0.1, 1000
 HEADLINE = ("active_f1", "asset_accuracy", "error")
 METHODS = ("model", "copy_last", "mean", "linear")
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A case, what the model says of its asked rows, and how wrong that and the repeated last row are.
+    """A case, what the model says of its asked rows, and how much of that is right.
 
     Attributes:
         video: Its video.
         case: The case.
         layout: Of the asked rows, by the model.
-        cells: Active cells on tracks that change.
-        error: Sum over these of the model's error, as in `Scores`.
-        copy_last: The same of the repeated last row.
+        cells: Asked cells on tracks that change.
+        right: Those which the model tells, see `_right`.
+        copy_last: Those which the repeated last row tells.
     """
 
     video: Video
     case: Case
     layout: Cells
     cells: int
-    error: float
-    copy_last: float
+    right: int
+    copy_last: int
 
     @property
-    def mean_error(self) -> float:
-        return self.error / self.cells if self.cells else 0.0
+    def share(self) -> float:
+        """Of changing cells that are right."""
+        return self.right / self.cells if self.cells else 1.0
 
 
 @dataclass
@@ -70,26 +74,26 @@ class Result:
         counts = {"cases": len(self.predicted), "videos_too_short": self.too_short}
         return {name: scores.summary() for name, scores in self.scores.items()} | counts
 
-    def by_step(self, rate: float) -> pd.DataFrame:
-        """Error of each method at each step after the last known row, over changing cells."""
-        table = pd.DataFrame({name: scores.by_step("changing")["error"] for name, scores in self.scores.items()})
+    def by_step(self, score: str, rate: float) -> pd.DataFrame:
+        """A score of each method at each step after the last known row, over changing cells."""
+        table = pd.DataFrame({name: scores.by_step("changing")[score] for name, scores in self.scores.items()})
         steps = np.arange(1, len(table) + 1)
         return table.assign(step=steps, seconds=steps / rate)
 
     def per_video(self) -> pd.DataFrame:
-        """Error over changing cells of the model and of the repeated last row, a row a video, the worst first."""
+        """Share of changing cells that model and repeated last row tell, a row a video, the worst first."""
         found = pd.DataFrame(
-            [(each.video.name, 1, each.cells, each.error, each.copy_last) for each in self.predicted],
-            columns=["video_id", "cases", "changing_cells", "error", "copy_last"],
+            [(each.video.name, 1, each.cells, each.right, each.copy_last) for each in self.predicted],
+            columns=["video_id", "cases", "changing_cells", "right", "copy_last_right"],
         )
         table = found.groupby("video_id", as_index=False).sum()
-        for name in ("error", "copy_last"):
-            table[name] /= table["changing_cells"].where(table["changing_cells"] > 0)
-        return table.sort_values(["error", "video_id"], ascending=[False, True])
+        for name in ("right", "copy_last_right"):
+            table[name] = table[name] / table["changing_cells"].where(table["changing_cells"] > 0)
+        return table.sort_values(["right", "video_id"])
 
     def examples(self, count: int) -> list[Predicted]:
-        """Cases in which something changes, evenly from the best to the worst."""
-        ranked = sorted((each for each in self.predicted if each.cells), key=lambda each: each.mean_error)
+        """Cases in which something changes, evenly from the worst to the best."""
+        ranked = sorted((each for each in self.predicted if each.cells), key=lambda each: each.share)
         picks = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
         return [ranked[pick] for pick in picks]
 
@@ -104,7 +108,13 @@ def run(params: Keyframes, runtime: Runtime) -> None:
     Scores on the validation videos stand beside, for whoever chooses settings.
     """
     store = WindowStore()
-    forecaster = Forecaster(model.load(MODEL), runtime, params.evaluate.batch_size)
+    trained = model.load(MODEL)
+    found = store.normalisation.parameters, float(store.meta["rate"])
+    if found != (trained.normalisation.parameters, trained.rate):
+        raise UserError(f"{MODEL} was trained on other columns or at another rate than {WINDOWS} has. Run `dvc repro`.")
+    if not store.of("test"):
+        raise UserError("The test split holds no video; keyframes.windows.split.test is its share")
+    forecaster = Forecaster(trained, runtime, params.evaluate.batch_size)
     result = score(videos_of(store, "test"), forecaster, params.evaluate, runtime.progress)
     summary = result.summary()
     if store.of("validation"):
@@ -114,6 +124,17 @@ def run(params: Keyframes, runtime: Runtime) -> None:
     write_json(METRICS / "scores.json", headline(summary))
     with whole_folder(METRICS / "evaluate") as folder:
         write_details(result, forecaster, params.evaluate, folder)
+    warn_if_useless(summary)
+
+
+def warn_if_useless(summary: dict[str, Any]) -> None:
+    """Say so where the model is no better than repeating the last row, or where hardly anything was scored."""
+    model_, last = (summary[name]["changing"] for name in ("model", "copy_last"))
+    if model_["active_cells"] < FEW_CELLS:
+        log.warning("Only %d active cells of the scored videos change: the scores say little", model_["active_cells"])
+    # Not "less than": without a changing cell there is no number.
+    if not (model_["error"] < last["error"] or model_["active_f1"] > last["active_f1"]):
+        log.warning("On changing cells the model is no better than repeating the last row")
 
 
 def headline(summary: dict[str, Any]) -> dict[str, Any]:
@@ -184,27 +205,35 @@ def score(videos: Sequence[Video], forecaster: Forecaster, settings: Evaluate, p
 
 def _example(each: Predicted, rate: float) -> NDArray[np.uint8]:
     filled = each.case.window.copy()
-    filled[each.case.start : each.case.stop] = each.layout
-    layouts = [("true", each.case.window), (f"predicted, error {each.mean_error:.3f}", filled)]
-    return tracks_picture(layouts, rate, first_row=each.case.first, mark_from_row=each.case.start, width_px=EXAMPLE_PX)
+    filled[each.case.target] = each.layout[:, each.case.tracks].reshape(-1, filled.shape[-1])
+    layouts = [("true", each.case.window), (f"predicted: {each.share:.0%} of the changing tracks' cells right", filled)]
+    return tracks_picture(layouts, rate, first_row=each.case.first, marked=each.case.target, width_px=EXAMPLE_PX)
 
 
 def _predicted(video: Video, case: Case, layouts: dict[str, Cells], normalisation: Normalisation) -> Predicted:
-    chosen = (case.truth[..., ACTIVE] > 0) & case.changing
-    spread = np.array(normalisation.spread)
-    wrong = {
-        name: float((np.abs(layouts[name] - case.truth)[chosen][:, NUMBERS:] / spread).mean(axis=1).sum())
-        for name in ("model", "copy_last")
-    }
-    return Predicted(video, case, layouts["model"], int(chosen.sum()), wrong["model"], wrong["copy_last"])
+    chosen = case.changing
+    right = {name: int(_right(case.truth, layouts[name], normalisation)[:, chosen].sum()) for name in METHODS}
+    cells = len(case.truth) * int(chosen.sum())
+    return Predicted(video, case, layouts["model"], cells, right["model"], right["copy_last"])
+
+
+def _right(truth: Cells, layout: Cells, normalisation: Normalisation) -> NDArray[np.bool_]:
+    """Cells (R, tracks) that are told: active or not, and if so the class, and each number to a tenth of its spread."""
+    shown = truth[..., ACTIVE] > 0
+    same_kind = (truth[..., :NUMBERS] == layout[..., :NUMBERS]).all(axis=-1)
+    near = np.abs(truth - layout)[..., NUMBERS:] <= np.array(normalisation.spread) * NEAR
+    right: NDArray[np.bool_] = same_kind & (near.all(axis=-1) | ~shown)
+    return right
 
 
 def write_details(result: Result, forecaster: Forecaster, settings: Evaluate, folder: Path) -> None:
     """Write the error by step, by track and by video, and pictures of layouts and of what the network looks at."""
-    write_csv(folder / "by_step.csv", result.by_step(forecaster.trained.rate))
+    rate = forecaster.trained.rate
+    for score_name in ("error", "active_f1"):
+        write_csv(folder / f"{score_name}_by_step.csv", result.by_step(score_name, rate))
     write_csv(folder / "per_track.csv", result.per_track())
     write_csv(folder / "per_video.csv", result.per_video())
-    rate, examples = forecaster.trained.rate, result.examples(settings.examples)
+    examples = result.examples(settings.examples)
     if examples:
         pictures = [_example(each, rate) for each in examples]
         captions = [f"{each.video.name} at {(each.case.first + each.case.start) / rate:g} s" for each in examples]

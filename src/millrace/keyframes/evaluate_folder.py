@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from millrace.errors import UserError
 from millrace.files import write_json
 from millrace.keyframes import model
 from millrace.keyframes.cases import Video
-from millrace.keyframes.evaluate import Result, score, write_details
+from millrace.keyframes.evaluate import Result, score, warn_if_useless, write_details
 from millrace.keyframes.forecast import Forecaster
 from millrace.keyframes.model import Trained
 from millrace.keyframes.params import Keyframes, Parse
@@ -31,6 +32,8 @@ def evaluate_folder(raw: Path, out: Path, folder: Path, params: Keyframes, runti
         UserError: The folder or the model cannot be used, or no video is long enough.
     """
     trained = model.load(folder)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --out names a folder")
     parsed, problems = usable_files(raw, parse_as(trained, params.parse), runtime)
     videos = [
         Video(row["video_id"], cells_of(table)[1], row["width"], row["height"])
@@ -39,9 +42,9 @@ def evaluate_folder(raw: Path, out: Path, folder: Path, params: Keyframes, runti
     ]
     forecaster = Forecaster(trained, runtime, params.evaluate.batch_size)
     result = score(videos, forecaster, params.evaluate, runtime.progress)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "evaluate.json", result.summary() | {"videos": len(videos), "left_out": len(problems)})
     write_details(result, forecaster, params.evaluate, out)
+    write_json(out / "evaluate.json", result.summary() | {"videos": len(videos), "left_out": len(problems)})
+    warn_if_useless(result.summary())
     return result
 
 

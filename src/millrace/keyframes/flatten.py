@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
 from millrace.keyframes.key_fit import TOLERANCE, fit_animation
-from millrace.keyframes.sampling import Grid, Layer, media_grids, row_count, sample
+from millrace.keyframes.sampling import Grid, Layer, sample
 from millrace.keyframes.timeline import Clip, Sequence, Track
 
 Times = tuple[tuple[Fraction, Fraction], ...]
@@ -32,7 +33,7 @@ def flatten(sequence: Sequence, rate: Fraction, max_clips: int, tolerance: Mappi
         tolerance: Greatest deviation of a nested clip's parameters.
 
     Raises:
-        TimelineError: There are more clips.
+        TimelineError: There are more clips, or a track becomes so many that their rows do not fit into memory.
     """
     if not any(clip.kind == "nested" for track in sequence.tracks for clip in track.clips):
         return sequence
@@ -49,16 +50,15 @@ def _flat(
     track: Track, sequence: Sequence, rate: Fraction, max_clips: int, tolerance: Mapping[str, float]
 ) -> list[Track]:
     alone = replace(sequence, tracks=[track])
-    layers, clips = sample(alone, rate, Counter(), max_clips)
-    rows = range(row_count(sequence.duration, rate))
-    grids = list(_grids(alone, Grid(Fraction(0), 1 / rate), rows))
+    found = sample(alone, rate, Counter(), max_clips)
     plain = {id(clip): clip for clip in track.clips if clip.kind != "nested" and clip.enabled and track.enabled}
-    tracks = [list(plain.values()), *([] for _ in layers[1:])]
-    for made, layer in zip(tracks, layers, strict=True):
-        for index, run in _runs(layer):
-            if id(clips[index]) not in plain:
+    tracks = [list(plain.values()), *([] for _ in found.layers[1:])]
+    for made, layer, count in zip(tracks, found.layers, found.counts, strict=True):
+        for index, run in _runs(layer) if count else ():
+            clip, grid = found.clips[index], found.grids[index]
+            if id(clip) not in plain:
                 end = min(run.stop / rate, sequence.duration)
-                made.append(_rebuilt(clips[index], layer, run, grids[index], end, rate, tolerance))
+                made.append(_rebuilt(clip, layer, run, grid, end, rate, tolerance))
     return [Track(_apart(made), track.enabled) for made in tracks]
 
 
@@ -68,20 +68,6 @@ def _runs(layer: Layer) -> Iterator[tuple[int, range]]:
     for first, stop in pairwise([0, *changes.tolist(), len(layer.clip)]):
         if first < stop and layer.clip[first] >= 0:
             yield int(layer.clip[first]), range(first, stop)
-
-
-def _grids(sequence: Sequence, grid: Grid, rows: range) -> Iterator[Grid]:
-    """For each clip that `sample` lists, in its order, the rows' times in the sequence in which the clip lies."""
-    for track in sequence.tracks:
-        for clip in track.clips if track.enabled else ():
-            covered = grid.within(clip.start, clip.end, rows) if clip.enabled else range(0)
-            if not covered:
-                continue
-            if clip.sequence is None:
-                yield grid
-                continue
-            for inner, part in media_grids(clip, grid, covered):
-                yield from _grids(clip.sequence, inner, part)
 
 
 def _rebuilt(
@@ -107,15 +93,16 @@ def _rebuilt(
 
 def _seen(media_times: Times, first: Fraction, pace: Fraction, length: Fraction) -> Times:
     """`media_times` of a clip looked at from `first` seconds after its start on, at another pace, for `length`."""
-    stops = [(after - first) / pace for after, _ in media_times[1:-1]] if pace else []
-    inner = sorted(stop for stop in stops if 0 < stop < length)
+    edges = sorted((first, first + length * pace))
+    begin = max(bisect_right(media_times, edges[0], key=itemgetter(0)), 1)
+    end = min(bisect_left(media_times, edges[1], key=itemgetter(0)), len(media_times) - 1)
+    inner = sorted((after - first) / pace for after, _ in media_times[begin:end])
     return tuple((stop, media_at(media_times, first + stop * pace)) for stop in (Fraction(0), *inner, length))
 
 
 def media_at(media_times: Times, after: Fraction) -> Fraction:
     """Time in the media so long after the clip's start; before and behind the clip it runs on evenly."""
-    starts = [start for start, _ in media_times]
-    index = min(max(bisect_right(starts, after) - 1, 0), len(starts) - 2)
+    index = min(max(bisect_right(media_times, after, key=itemgetter(0)) - 1, 0), len(media_times) - 2)
     (start, media), (stop, then) = media_times[index : index + 2]
     return media + (then - media) * (after - start) / (stop - start)
 

@@ -91,10 +91,15 @@ def fit(values: ArrayLike, first: Fraction, step: Fraction, tolerance: ArrayLike
         step: Seconds from row to row.
         tolerance: Of each parameter: (D,).
 
+    Raises:
+        ValueError: A value is not finite.
+
     Returns:
         D curves; of one key at time 0 where a single value is enough.
     """
     exact, low, high = _band(values, tolerance)
+    if not np.isfinite(exact).all():
+        raise ValueError("a value is not finite")
     times = [first + row * step for row in range(len(exact))]
     at = np.array([float(time) for time in times])
     rows = key_rows(exact, low, high)

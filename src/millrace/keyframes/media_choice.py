@@ -9,7 +9,7 @@ from collections.abc import Sequence as Many
 from dataclasses import replace
 from fractions import Fraction
 
-from millrace.keyframes.assets import asset_of
+from millrace.keyframes.assets import asset_of, is_still_image
 from millrace.keyframes.curve import Curve
 from millrace.keyframes.flatten import media_at
 from millrace.keyframes.params import AssetRule
@@ -31,6 +31,10 @@ def clip_of_class(
     It goes on with the last of `earlier` that has the class, from where that one ends and at its pace. Else it shows
     the beginning of a clip of the sequence that would have the class on this track, of one on the track first. Else it
     is a generator without media, with a name that the rules take for the class if there is one.
+
+    It shows nothing behind the end of its media, where that is known: it begins as much earlier in the media as it
+    must to end there. Media that are shorter than the clip are shown from their beginning, and what stands behind
+    their end is up to the editor.
 
     Args:
         asset: Class 0 to 9.
@@ -57,6 +61,8 @@ def _going_on(source: Clip, after: Fraction, span: tuple[Fraction, Fraction], fr
     length = span[1] - span[0]
     media = media_at(source.media_times, after)
     pace = media_at(source.media_times, after + 1) - media
+    if (known := _media_end(source)) is not None:
+        media = max(min(media, known - max(pace, Fraction(0)) * length), Fraction(0))
     if source.kind == "media" and pace == 1 and media >= 0:
         local_start = media  # `in` is then a frame of the media, as editors have it
     else:
@@ -77,6 +83,13 @@ def _going_on(source: Clip, after: Fraction, span: tuple[Fraction, Fraction], fr
         animation=resting,
         enabled=True,
     )
+
+
+def _media_end(clip: Clip) -> Fraction | None:
+    """Seconds of media that a clip may show; None where there is no end, or none is known."""
+    if clip.kind != "media" or any(map(is_still_image, (clip.name, clip.media or ""))):
+        return None
+    return clip.media_duration
 
 
 def _name_of_class(asset: int, number: int, rules: Many[AssetRule]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -248,6 +249,24 @@ class Trained:
     typical_row: Cells
 
 
+class _Stored(BaseModel):
+    """What `config_of` wrote, checked."""
+
+    model: Model
+    objective: Literal["forecast", "infill", "reconstruct"]
+    horizon: int = Field(ge=1)
+    length: int = Field(ge=2, le=10_000)
+    rate: float = Field(gt=0, le=1000)
+    normalisation: dict[str, Any]
+    typical_row: list[list[float]]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.horizon > self.length // 2:
+            raise ValueError(f"horizon {self.horizon} is more than half of length {self.length}")
+        return self
+
+
 def load(folder: Path) -> Trained:
     """Trained network and its configuration.
 
@@ -256,13 +275,19 @@ def load(folder: Path) -> Trained:
     """
     config = model_folder.load_config(folder, TASK)
     try:
-        settings = Model.model_validate(config["model"])
-        normalisation = Normalisation.from_dict(config["normalisation"])
-        length, horizon, rate = int(config["length"]), int(config["horizon"]), float(config["rate"])
-        objective = str(config["objective"])
-        typical_row = np.array(config["typical_row"], np.float32)
-    except (KeyError, TypeError, ValueError) as error:
+        stored = _Stored.model_validate(config)
+        normalisation = Normalisation.from_dict(stored.normalisation)
+        typical_row = np.array(stored.typical_row, np.float32)
+        cells = NUMBERS + len(normalisation.parameters)
+        if typical_row.shape != (TRACKS, cells) or not np.isfinite(typical_row).all():
+            raise ValueError(f"typical_row is not {TRACKS} rows of {cells} numbers")
+        network = MultiTrackTransformer(stored.model, len(normalisation.parameters), stored.length)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UserError(f"{folder / model_folder.CONFIG} does not describe a model: {reasons}") from None
+    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"{folder / model_folder.CONFIG} does not describe a model: {error}") from None
-    network = MultiTrackTransformer(settings, len(normalisation.parameters), length)
     model_folder.load_weights(network, folder)
-    return Trained(network.eval(), normalisation, objective, horizon, length, rate, typical_row)
+    return Trained(
+        network.eval(), normalisation, stored.objective, stored.horizon, stored.length, stored.rate, typical_row
+    )

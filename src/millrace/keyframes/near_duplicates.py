@@ -28,19 +28,29 @@ def near_duplicates(videos: Sequence[NDArray[np.float32]], share: float) -> Iter
         share: From which part on a pair is given, 0 to 1.
 
     Yields:
-        Positions of both videos, the smaller first, and the part.
+        Positions of both videos, the smaller first, and the part. Of videos with equal content only the first is
+        compared with the others.
     """
-    contents = [_content(video) for video in videos]
-    holders: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, content in enumerate(contents):
-        for shingle in content:
-            holders[shingle].append(index)
-    together = {pair for indices in holders.values() for pair in combinations(indices, 2)}
-    for first, second in sorted(together):
-        a, b = contents[first], contents[second]
-        common = sum((a & b).values()) / min(a.total(), b.total())
-        if common >= share:
-            yield first, second, common
+    # Equal contents once: a hundred copies would be compared five thousand times.
+    copies: defaultdict[frozenset[tuple[bytes, int]], list[int]] = defaultdict(list)
+    for index, video in enumerate(videos):
+        copies[frozenset(_content(video).items())].append(index)
+    contents = [(dict(content), sum(rows for _, rows in content)) for content in copies]
+    holders: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    for number, (content, _) in enumerate(contents):
+        for shingle, rows in content.items():
+            holders[shingle].append((number, rows))
+    common: Counter[tuple[int, int]] = Counter()
+    for held in holders.values():
+        for (first, rows), (second, other) in combinations(held, 2):
+            common[first, second] += min(rows, other)
+    indices = list(copies.values())
+    pairs = [(own[0], each, 1.0) for own in indices for each in own[1:]]
+    for (first, second), rows in common.items():
+        part = rows / min(contents[first][1], contents[second][1])
+        if part >= share:
+            pairs.append((indices[first][0], indices[second][0], part))
+    yield from sorted(pairs)
 
 
 def _content(cells: NDArray[np.float32]) -> Counter[bytes]:

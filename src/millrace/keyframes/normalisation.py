@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from millrace.errors import UserError
 from millrace.keyframes.timeline import DEFAULTS
+from millrace.keyframes.xml_events import MAX_MAGNITUDE
 
 ACTIVE, ASSET, NUMBERS = 0, 1, 2
 """Places of a cell's features: active, asset, and from NUMBERS on the parameters."""
@@ -37,10 +38,12 @@ class Normalisation:
         """From active cells (N, features).
 
         Raises:
-            UserError: There is none.
+            UserError: There is none, or a number is none.
         """
         if not len(cells):
             raise UserError("No clip is active in the training videos, so there is nothing to learn from")
+        if not np.isfinite(cells).all():
+            raise UserError("A parameter of the training videos is no number. Run `dvc repro --force keyframes-parse`")
         numbers = cells[:, NUMBERS:].astype(np.float64)
         spread = numbers.std(axis=0)
         spread[spread < 1e-6] = 1.0
@@ -51,11 +54,15 @@ class Normalisation:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Normalisation:
-        """Raises KeyError, TypeError or ValueError where something is missing or of a wrong kind."""
+        """Of `as_dict`; raises KeyError, TypeError or ValueError where something is missing or of a wrong kind."""
         mean, spread = (tuple(float(value) for value in content[key]) for key in ("mean", "spread"))
         parameters = tuple(str(name) for name in content["parameters"])
-        if not len(parameters) == len(mean) == len(spread) or not all(value > 0 for value in spread):
+        if not len(parameters) == len(mean) == len(spread):
             raise ValueError("parameters, mean and spread do not go together")
+        if parameters not in (tuple(DEFAULTS)[:-2], tuple(DEFAULTS)):
+            raise ValueError(f"parameters are {parameters}, not {tuple(DEFAULTS)} or all but the last two of them")
+        if not all(0 < each < MAX_MAGNITUDE for each in spread) or not all(abs(each) < MAX_MAGNITUDE for each in mean):
+            raise ValueError("mean or spread is no number, or an impossible one")
         return cls(parameters, mean, spread)
 
 

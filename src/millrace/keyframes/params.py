@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,7 +71,7 @@ class Parse(Section):
     max_megabytes: float = Field(default=1000.0, gt=0)
     """A larger file is refused unread."""
     max_clips: int = Field(default=1_000_000, ge=1)
-    """A file with more is refused."""
+    """A file with more is refused, clips and tracks of nested sequences counted as often as they are shown."""
     max_depth: int = Field(default=8, ge=1)
     """Sequences inside sequences; deeper ones are refused."""
     max_hours: float = Field(default=24.0, gt=0)
@@ -100,10 +100,10 @@ class Model(Section):
     track and across the tracks of its row in turn."""
     recall: bool = True
     """Let predictions copy known cells of their track, from where the window repeats itself."""
-    width: int = Field(default=32, ge=4, multiple_of=2)
+    width: int = Field(default=32, ge=4, le=4096, multiple_of=2)
     heads: int = Field(default=2, ge=1)
-    layers: int = Field(default=2, ge=1)
-    feedforward: int = Field(default=64, ge=1)
+    layers: int = Field(default=2, ge=1, le=100)
+    feedforward: int = Field(default=64, ge=1, le=65_536)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ class Predict(Section):
     """`infill`: where the stretch to fill in begins."""
     fill_to_s: float | None = Field(default=None, gt=0)
     """Where it ends."""
-    fill_tracks: tuple[int, ...] = Field(default=(), strict=False)
+    fill_tracks: tuple[Annotated[int, Field(ge=1, le=20)], ...] = Field(default=(), strict=False)
     """Numbers of the tracks to fill in, from 1; empty takes all."""
     tolerance: Tolerance = Tolerance()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from millrace.errors import DataError, Problem
 from millrace.files import whole_folder, write_csv, write_json
 from millrace.keyframes.params import Keyframes, Parse
 from millrace.keyframes.reading import find_timelines, read_timeline
-from millrace.keyframes.table import Sampled, tabulate
+from millrace.keyframes.table import Sampled, check_length, tabulate
 from millrace.keyframes.timeline import Sequence
 from millrace.keyframes.xml_events import TimelineError
 from millrace.parallel import parallel_map
@@ -28,6 +29,9 @@ METRICS = Path("metrics/keyframes")
 TABLE, VIDEOS = "timelines.parquet", "videos.parquet"
 OF_VIDEOS = ["video_id", "file", "rows", "frame_rate", "width", "height"]
 """What the next stages need to know of a video beside its rows."""
+
+SHOWN, REASON = 20, 500
+"""Problems of one file that are listed, and characters of each: what is damaged may be so in each of its lines."""
 
 
 @dataclass
@@ -81,9 +85,9 @@ def usable_files(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Par
         raise DataError(
             f"{raw}: {len(problems)} problem(s); nothing was written. Mend them, or set keyframes.parse.bad_files to "
             f"drop to leave these files and clips out.",
-            problems,
+            shortened(problems),
         )
-    for problem in problems:
+    for problem in shortened(problems):
         log.warning("Left out: %s", problem)
     return parsed, problems
 
@@ -91,12 +95,40 @@ def usable_files(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Par
 def parse_folder(raw: Path, settings: Parse, runtime: Runtime) -> tuple[list[Parsed], list[Problem]]:
     """Parse all timelines of a folder, in parallel; what is wrong with any of them is returned, not raised.
 
+    A file is left out if one of its videos has the name of another file's: a.xml with two sequences, and a#1.xml.
+
+    Returns:
+        What each file gave, and all problems by file, as they stand in it.
+
     Raises:
         UserError: The folder is missing or holds no timeline.
     """
     files, problems = find_timelines(raw)
     parsed = parallel_map(partial(_parse, settings=settings), files, runtime, "keyframes parse")
-    return parsed, sorted([*problems, *(problem for file in parsed for problem in file.problems)])
+    known: dict[str, Path] = {}
+    for file in parsed:
+        names = [row["video_id"] for row in file.report]
+        clash = next((name for name in names if name in known), None)
+        if clash is None:
+            known |= dict.fromkeys(names, file.path)
+        else:
+            file.tables, file.report = [], []
+            file.problems.append(
+                Problem(file.path, f"its video {clash!r} has the same name as one of {known[clash]}; rename the file")
+            )
+    problems += (problem for file in parsed for problem in file.problems)
+    return parsed, sorted(problems, key=lambda problem: problem.path)
+
+
+def shortened(problems: list[Problem]) -> list[Problem]:
+    """The first SHOWN problems of each file, and how many more it has; `problems` are in order of files."""
+    shown = []
+    for path, group in groupby(problems, key=lambda problem: problem.path):
+        of_file = list(group)
+        shown += of_file[:SHOWN]
+        if len(of_file) > SHOWN:
+            shown.append(Problem(path, f"… and {len(of_file) - SHOWN} more"))  # sorted behind the others
+    return shown
 
 
 def _parse(file: tuple[str, Path], settings: Parse) -> Parsed:
@@ -109,31 +141,40 @@ def parse_file(name: str, path: Path, settings: Parse) -> Parsed:
     A file with one sequence is the video `name`, the sequences of one with several are `name#1`, `name#2` and so on, as
     they stand in the file. Sequences that show nothing are left out and counted.
     """
-    found = Parsed(path)
     try:
-        document = read_timeline(path, settings)
-        found.ignored, found.guessed = document.notes.ignored, document.notes.guessed
-        found.problems += [Problem(path, text) for text in document.notes.problems]
-        for number, sequence in enumerate(document.sequences, start=1):
-            video_id = name if len(document.sequences) == 1 else f"{name}#{number}"
-            sampled = tabulate(sequence, video_id, settings)
-            found.ignored.update(sampled.ignored)
-            if sampled.clips == 0:
-                found.ignored["sequence that shows no clip"] += 1
-                continue
-            found.tables.append(sampled.table)
-            found.report.append({"file": name, "video_id": video_id} | _facts(sequence, sampled))
+        return _parsed(name, path, settings)
     except TimelineError as error:
-        return Parsed(path, problems=[Problem(path, str(error))])
+        reason = str(error)
+    except (ValueError, ArithmeticError, RecursionError, MemoryError) as error:  # what nobody thought of
+        reason = f"it cannot be used: {type(error).__name__}: {error}"
+    return Parsed(path, problems=[Problem(path, reason[:REASON])])
+
+
+def _parsed(name: str, path: Path, settings: Parse) -> Parsed:
+    found = Parsed(path)
+    document = read_timeline(path, settings)
+    found.ignored, found.guessed = document.notes.ignored, document.notes.guessed
+    found.problems += [Problem(path, text[:REASON]) for text in document.notes.problems]
+    check_length(document.sequences, settings)
+    for number, sequence in enumerate(document.sequences, start=1):
+        video_id = name if len(document.sequences) == 1 else f"{name}#{number}"
+        sampled = tabulate(sequence, video_id, settings)
+        found.ignored.update(sampled.ignored)
+        if sampled.clips == 0:
+            found.ignored["sequence that shows no clip"] += 1
+            continue
+        found.tables.append(sampled.table)
+        found.report.append({"file": name, "video_id": video_id} | _facts(sequence, sampled))
     if not found.tables and not found.problems:
         found.problems.append(Problem(path, "none of its sequences shows a clip on a video track"))
     for row in found.report:
-        row |= {"ignored": _listed(found.ignored), "guessed": _listed(found.guessed), "left_out": len(found.problems)}
+        row |= {"ignored": listed(found.ignored), "guessed": listed(found.guessed), "left_out": len(found.problems)}
     return found
 
 
 def _facts(sequence: Sequence, sampled: Sampled) -> dict[str, Any]:
     return {
+        "sequence": sequence.name[:60],
         "rows": len(sampled.table),
         "duration_s": float(sequence.duration),
         "frame_rate": float(sequence.frame_rate),
@@ -146,7 +187,8 @@ def _facts(sequence: Sequence, sampled: Sampled) -> dict[str, Any]:
     }
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts in one line of text."""
     return "; ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))
 
 

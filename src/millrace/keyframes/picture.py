@@ -16,6 +16,7 @@ from millrace.keyframes.params import ASSETS
 from millrace.keyframes.table import CELL
 
 Cells = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 Colour = tuple[int, int, int]
 
 COLOURS: tuple[Colour, ...] = (
@@ -74,7 +75,7 @@ class _Frame:
         rows: Number of them.
         rate: Rows a second.
         first_row: Row of the video that is row 0 here.
-        mark: First row of the marked part.
+        marked: Cells of the marked part; (0, 0) for none.
         tracks: Numbers from 0 of the tracks, from the top down.
         lane: Height of one.
         spans: For each of LINES and each track, the least and the greatest value: (3, 20, 2).
@@ -85,13 +86,20 @@ class _Frame:
     rows: int
     rate: float
     first_row: int
-    mark: int | None
+    marked: Mask
     tracks: tuple[int, ...]
     lane: int
     spans: NDArray[np.float64]
 
     def x(self, row: float) -> int:
         return self.left + round(row * self.width / self.rows)
+
+    def marked_runs(self, track: int) -> list[tuple[int, int]]:
+        """First rows of the marked stretches of a track, and the rows after them."""
+        if not self.marked.size:
+            return []
+        edges = np.flatnonzero(np.diff(self.marked[:, track].astype(np.int8), prepend=0, append=0))
+        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
     @property
     def height(self) -> int:
@@ -103,7 +111,7 @@ def tracks_picture(
     rate: float,
     *,
     first_row: int = 0,
-    mark_from_row: int | None = None,
+    marked: Mask | None = None,
     width_px: int = 1200,
 ) -> NDArray[np.uint8]:
     """One or more layouts below each other, on one time axis.
@@ -116,7 +124,8 @@ def tracks_picture(
         layouts: Captions and cells in the order of `table.CELL`: (R, 20, 5 or more); the numbers of rows may differ.
         rate: Rows a second.
         first_row: Of the layouts in their video: where the time axis begins.
-        mark_from_row: First row, of those given, of a part with a ground of its own, such as a prediction.
+        marked: Cells with a ground of their own, such as those that were predicted: bool (R, 20). Where the last of the
+            layouts shows something there, it is paler.
         width_px: Of the picture; its height follows from the tracks.
 
     Returns:
@@ -130,7 +139,7 @@ def tracks_picture(
         rows=max(1, *(len(cells) for _, cells in layouts)),
         rate=rate,
         first_row=first_row,
-        mark=mark_from_row,
+        marked=np.zeros((0, 0), bool) if marked is None else marked,
         tracks=tracks,
         lane=next(height for most, height in LANES.items() if len(tracks) <= most) * UNIT,
         spans=np.array([_spans([cells for _, cells in layouts], name) for name in LINES]),
@@ -140,7 +149,7 @@ def tracks_picture(
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     for number, (caption, cells) in enumerate(layouts):
-        _layout(draw, frame, number * block, caption, cells)
+        _layout(draw, frame, number * block, caption, cells, pale=number == len(layouts) - 1)
     assets = {int(asset) for _, cells in layouts for asset in np.unique(cells[..., 1][cells[..., 0] > 0])}
     _legend(draw, frame, len(layouts) * block + LEGEND * UNIT // 2, sorted(assets))
     return np.asarray(page.reduce(UNIT))
@@ -158,30 +167,31 @@ def _spans(layouts: Sequence[Cells], name: str) -> NDArray[np.float64]:
     return spans
 
 
-def _layout(draw: ImageDraw.ImageDraw, frame: _Frame, top: int, caption: str, cells: Cells) -> None:
+def _layout(draw: ImageDraw.ImageDraw, frame: _Frame, top: int, caption: str, cells: Cells, *, pale: bool) -> None:
     middle = top + (TITLE * UNIT) * 3 // 5
     draw.text((frame.left, middle), caption, fill=INK, font=_font(TITLE_FONT), anchor="lm")
     first, right = top + TITLE * UNIT, max(frame.x(len(cells)) - 1, frame.left)
     bottom, rim = first + frame.height, GAP * UNIT
-    mark = frame.x(frame.mark) if frame.mark is not None and frame.mark < len(cells) else None
-    if mark is not None:
-        draw.rectangle((mark, first - rim, right, bottom + rim), fill=MARKED)
+    whole = np.flatnonzero(frame.marked.any(axis=1)) if frame.marked.size else np.zeros(0, np.int64)
+    ends = [frame.x(row) for row in (whole[0], whole[-1] + 1)] if len(whole) else []
+    if ends:
+        draw.rectangle((ends[0], first - rim, min(ends[1], right), bottom + rim), fill=MARKED)
     _axis(draw, frame, first, bottom, right)
     for number, track in enumerate(frame.tracks):
         y = first + number * (frame.lane + rim)
         foot = y + frame.lane - 1
         draw.rectangle((frame.left, y, right, foot), fill=LANE)
-        if mark is not None:
-            draw.rectangle((mark, y, right, foot), fill=MARKED_LANE)
+        for begin, end in frame.marked_runs(track):
+            draw.rectangle((frame.x(begin), y, min(frame.x(end) - 1, right), foot), fill=MARKED_LANE)
         place = (frame.left - 8 * UNIT, (y + foot) // 2)
         draw.text(place, f"V{track + 1}", fill=FAINT, font=_font(FONT), anchor="rm")
-        _strip(draw, frame, y, cells[:, track], track)
-    if mark is not None:
-        draw.line((mark, first - rim, mark, bottom + rim), fill=MARKED_EDGE, width=2 * UNIT)
+        _strip(draw, frame, y, cells[:, track], track, pale)
+    for x in ends:
+        draw.line((x, first - rim, x, bottom + rim), fill=MARKED_EDGE, width=2 * UNIT)
 
 
-def _strip(draw: ImageDraw.ImageDraw, frame: _Frame, y: int, cells: Cells, track: int) -> None:
-    """The clips of one track."""
+def _strip(draw: ImageDraw.ImageDraw, frame: _Frame, y: int, cells: Cells, track: int, pale: bool) -> None:
+    """The clips of one track; `pale` where they are marked."""
     kind = np.where(cells[:, 0] > 0, np.rint(cells[:, 1]), -1).astype(np.int64)
     for first, stop in pairwise([0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(kind)]):
         if first == stop or kind[first] < 0:
@@ -189,6 +199,10 @@ def _strip(draw: ImageDraw.ImageDraw, frame: _Frame, y: int, cells: Cells, track
         colour = COLOURS[kind[first] % ASSETS]
         left, right = frame.x(first), max(frame.x(stop) - 1, frame.x(first))
         draw.rectangle((left, y, right, y + frame.lane - 1), fill=colour)
+        for begin, end in frame.marked_runs(track) if pale else ():
+            box = (max(left, frame.x(begin)), y, min(right, frame.x(end) - 1), y + frame.lane - 1)
+            if box[0] <= box[2]:
+                draw.rectangle(box, fill=_paler(colour))
         for begin, end in pairwise([first, *(first + _cuts(cells[first:stop])).tolist(), stop]):
             draw.line((frame.x(begin), y, frame.x(begin), y + frame.lane - 1), fill=WHITE, width=UNIT)
             for number, (name, (least, ink, dash)) in enumerate(LINES.items()):
@@ -257,8 +271,8 @@ def _legend(draw: ImageDraw.ImageDraw, frame: _Frame, middle: int, assets: Seque
     entries: list[tuple[str, Colour, str | None]] = []
     entries += [(f"asset {asset}", COLOURS[asset % ASSETS], None) for asset in assets]
     entries += [(name, FAINT, name) for name in LINES]
-    if frame.mark is not None and frame.mark < frame.rows:
-        entries.append(("predicted", MARKED_LANE, None))
+    if frame.marked.any():
+        entries.append(("asked for; paler: predicted", MARKED_LANE, None))
     for text, colour, name in entries:
         box = (x, middle - half, x + (4 if name else 2) * half, middle + half)
         draw.rectangle(box, fill=colour)
@@ -272,6 +286,11 @@ def _legend(draw: ImageDraw.ImageDraw, frame: _Frame, middle: int, assets: Seque
                 draw.line(ends, fill=line, width=UNIT * 3 // 2)
         draw.text((box[2] + 5 * UNIT, middle), text, fill=INK, font=_font(FONT), anchor="lm")
         x = round(box[2] + 5 * UNIT + _font(FONT).getlength(text) + 16 * UNIT)
+
+
+def _paler(colour: Colour) -> Colour:
+    red, green, blue = ((value * 3 + 255 * 2) // 5 for value in colour)
+    return red, green, blue
 
 
 def _darker(colour: Colour) -> Colour:

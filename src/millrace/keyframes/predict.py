@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,8 @@ from millrace.keyframes.flatten import flatten
 from millrace.keyframes.forecast import Forecaster
 from millrace.keyframes.masking import Mask
 from millrace.keyframes.normalisation import Cells
-from millrace.keyframes.params import Keyframes
+from millrace.keyframes.params import Keyframes, Parse
+from millrace.keyframes.parse import listed, shortened
 from millrace.keyframes.picture import tracks_picture
 from millrace.keyframes.reading import ENDINGS, find_timelines, read_timeline
 from millrace.keyframes.replace import replace_cells
@@ -32,8 +35,10 @@ from millrace.keyframes.xmeml.write import write
 from millrace.keyframes.xml_events import TimelineError
 from millrace.settings import Runtime
 
-SHOWN_S = 20
-"""Seconds before a prediction that its picture shows."""
+log = logging.getLogger(__name__)
+MARKER = "predicted"
+BEFORE_S, AFTER_S = 10, 5
+"""Seconds around a prediction that its picture shows."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Prediction:
         sequence: Ready to be written; what was not asked for is as it was, nested sequences are flattened.
         table: Its rows as `tabulate` gives them: exactly those of the written file read again.
         asked: Cells that the model filled in, bool (rows, TRACKS).
+        added: Clips that are there because of it.
     """
 
     sequence: timeline.Sequence
     table: pd.DataFrame
     asked: Mask
+    added: list[timeline.Clip]
 
 
 class Predictor:
@@ -72,8 +79,6 @@ class Predictor:
             raise UserError(
                 f"{folder} fills in: set keyframes.predict.fill_from_s and fill_to_s, and fill_tracks if not all"
             )
-        if wrong := [track for track in params.predict.fill_tracks if not 1 <= track <= TRACKS]:
-            raise UserError(f"keyframes.predict.fill_tracks {wrong[0]} is not from 1 to {TRACKS}")
         self.parse = parse_as(trained, params.parse)
         self._rate = Fraction(str(trained.rate))
         self._forecaster = Forecaster(trained, runtime, params.evaluate.batch_size)
@@ -100,10 +105,11 @@ class Predictor:
             layout = self._filled(cells, first, asked)
         tolerance = self._settings.tolerance.by_parameter()
         edited = replace_cells(flat, layout, asked, first_row=first, settings=self.parse, tolerance=tolerance)
-        table = tabulate(edited, name, self.parse).table
+        longer = self.parse.model_copy(update={"max_hours": self.parse.max_hours + self._settings.seconds / 3600})
+        table = tabulate(edited, name, longer).table
         whole = np.zeros((len(table), TRACKS), bool)
         whole[first : first + len(asked)] = asked
-        return Prediction(edited, table, whole)
+        return Prediction(edited, table, whole, list(_added(flat, edited, asked, first / self._rate)))
 
     def _asked(self, rows: int) -> tuple[int, Mask]:
         """First asked row, and the asked cells from there on (R, TRACKS)."""
@@ -114,7 +120,15 @@ class Predictor:
         assert settings.fill_to_s is not None
         first, stop = ceil(settings.fill_from_s * rate), min(rows, ceil(settings.fill_to_s * rate))
         if first >= stop:
-            raise TimelineError(f"it lasts {rows / rate:g} s, and the stretch to fill in begins at {first / rate:g} s")
+            raise TimelineError(
+                f"it lasts {rows / rate:g} s, with no row between {settings.fill_from_s:g} and {settings.fill_to_s:g} s"
+            )
+        if stop - first > self._forecaster.trained.horizon:
+            log.warning(
+                "Filling in %g s; the model was trained for %g s at most, and builds the rest on what it said before",
+                (stop - first) / rate,
+                self._forecaster.trained.horizon / rate,
+            )
         asked = np.zeros((stop - first, TRACKS), bool)
         asked[:, [track - 1 for track in settings.fill_tracks] or slice(None)] = True
         return first, asked
@@ -135,13 +149,25 @@ class Predictor:
         return cells[first:stop]
 
 
+def _added(
+    before: timeline.Sequence, after: timeline.Sequence, asked: Mask, start: Fraction
+) -> Iterator[timeline.Clip]:
+    """Clips of the asked tracks that begin where they were asked for, and not where one began before."""
+    frame = 1 / after.frame_rate
+    for number, track in enumerate(after.tracks[:TRACKS]):
+        old = {id(clip) for clip in before.tracks[number].clips} if number < len(before.tracks) else set()
+        for clip in track.clips if asked[:, number].any() else ():
+            if id(clip) not in old and clip.enabled and clip.start > start - frame:
+                yield clip
+
+
 def predict_files(
     inputs: Sequence[Path], out: Path, folder: Path, params: Keyframes, runtime: Runtime, *, probabilities: bool = False
 ) -> list[Problem]:
     """Predict timeline files and folders of them.
 
     Writes, for each sequence, `timelines/NAME.xml` (FCP7 XML), `tables/NAME.csv` (its rows; `predicted` is 1 where the
-    model had a say) and `pictures/NAME.png`, and `predictions.csv` for all.
+    model had a say) and `pictures/NAME.png`, and `predictions.csv` for all, with what of the input was not written.
 
     Args:
         inputs: Files, or folders whose timelines are taken.
@@ -158,33 +184,43 @@ def predict_files(
         raise UserError("the task keyframes has no --probabilities: its result is a layout")
     predictor = Predictor(folder, params, runtime)
     files, problems = _input_files(inputs)
+    if within := [path for path in inputs if path.is_dir() and out.resolve().is_relative_to(path.resolve())]:
+        raise UserError(f"--out {out} lies in {within[0]}: results would be inputs next time. Choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    taken = {path.resolve() for _, path in files}
     report = []
     for name, path in tqdm(files, desc="predict", disable=not runtime.progress):
         try:
-            for video_id, sequence in _sequences(name, path, predictor, problems):
-                if (target := out / "timelines" / f"{video_id}.xml").resolve() == path.resolve():
-                    raise TimelineError("the result would overwrite it; choose another --out")
+            document = read_timeline(path, predictor.parse)
+            problems += [Problem(path, text) for text in document.notes.problems]
+            if document.notes.problems and predictor.parse.bad_files == "stop":
+                continue
+            for video_id, sequence in _shown(document, name, predictor.parse):
+                target = out / "timelines" / f"{video_id}.xml"
+                if target.resolve() in taken:
+                    raise TimelineError(f"the result would overwrite {target}; choose another --out")
+                taken.add(target.resolve())
                 prediction = predictor.predict(sequence, video_id)
                 _write(prediction, video_id, out, target, float(predictor.parse.rate))
-                report.append(_facts(prediction, video_id))
-        except (TimelineError, OSError, MemoryError) as error:
-            problems.append(Problem(path, str(error) or type(error).__name__))
+                report.append(_facts(prediction, video_id) | {"not_written": listed(document.notes.ignored)})
+        except TimelineError as error:
+            problems.append(Problem(path, str(error)))
+        except (OSError, MemoryError, ValueError, ArithmeticError, RecursionError) as error:
+            problems.append(Problem(path, f"{type(error).__name__}: {error}"))
     if report:
         write_csv(out / "predictions.csv", pd.DataFrame(report))
-    return sorted(problems)
+    return shortened(sorted(problems))
 
 
-def _sequences(
-    name: str, path: Path, predictor: Predictor, problems: list[Problem]
-) -> Iterator[tuple[str, timeline.Sequence]]:
-    """Sequences of a file that show something, named as `parse` does."""
-    document = read_timeline(path, predictor.parse)
-    problems += [Problem(path, text) for text in document.notes.problems]
-    if document.notes.problems and predictor.parse.bad_files == "stop":
-        return
+def _shown(document: timeline.Document, name: str, settings: Parse) -> Iterator[tuple[str, timeline.Sequence]]:
+    """Sequences of a file that show something, named as `parse` does.
+
+    Raises:
+        TimelineError: None does.
+    """
     several, shown = len(document.sequences) > 1, False
     for number, sequence in enumerate(document.sequences, start=1):
-        if tabulate(sequence, name, predictor.parse).clips:
+        if tabulate(sequence, name, settings).clips:
             shown = True
             yield (f"{name}#{number}" if several else name), sequence
     if not shown:
@@ -214,22 +250,26 @@ def _input_files(inputs: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[P
 
 def _write(prediction: Prediction, name: str, out: Path, target: Path, rate: float) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    write(replace(prediction.sequence, name=prediction.sequence.name or name), target)
-    write_csv(out / "tables" / f"{name}.csv", prediction.table.assign(predicted=prediction.asked.any(1).astype(int)))
     rows = np.flatnonzero(prediction.asked.any(1))
-    around = int(SHOWN_S * rate)
-    first, stop = max(0, int(rows[0]) - around), int(rows[-1]) + 1 + around
+    rows_rate = Fraction(str(rate))
+    marker = rows[0].item() / rows_rate, (rows[-1].item() + 1) / rows_rate, MARKER
+    write(replace(prediction.sequence, name=prediction.sequence.name or name), target, markers=[marker])
+    write_csv(out / "tables" / f"{name}.csv", prediction.table.assign(predicted=prediction.asked.any(1).astype(int)))
+    first, stop = max(0, int(rows[0] - BEFORE_S * rate)), int(rows[-1] + 1 + AFTER_S * rate)
     layout = cells_of(prediction.table)[1][first:stop]
-    picture = tracks_picture([(name, layout)], rate, first_row=first, mark_from_row=int(rows[0]) - first)
+    picture = tracks_picture([(name, layout)], rate, first_row=first, marked=prediction.asked[first:stop])
     write_png(out / "pictures" / f"{name}.png", picture)
 
 
-def _facts(prediction: Prediction, name: str) -> dict[str, object]:
-    clips = [clip for track in prediction.sequence.tracks for clip in track.clips]
+def _facts(prediction: Prediction, name: str) -> dict[str, Any]:
+    rows = np.flatnonzero(prediction.asked.any(1))
+    times = prediction.table["time"].to_numpy()
+    curves = [curve for clip in prediction.added for curve in clip.animation.values()]
     return {
         "video_id": name,
-        "rows": len(prediction.table),
-        "predicted_rows": int(prediction.asked.any(1).sum()),
-        "clips": len(clips),
-        "keyframes": sum(len(curve.keys) for clip in clips for curve in clip.animation.values() if len(curve.keys) > 1),
+        "from_s": times[rows[0]],
+        "predicted_rows": len(rows),
+        "predicted_clips": len(prediction.added),
+        "predicted_keyframes": sum(len(curve.keys) for curve in curves if len(curve.keys) > 1),
+        "placeholders": sum(clip.media is None and clip.media_id is None for clip in prediction.added),
     }

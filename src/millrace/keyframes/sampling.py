@@ -10,16 +10,18 @@ their clips are moved, scaled and turned with them.
 from __future__ import annotations
 
 import math
+import sys
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.keyframes.timeline import DEFAULTS, Clip, Sequence, Track
+from millrace.keyframes.timeline import DEFAULTS, Clip, Sequence
 from millrace.keyframes.xml_events import TimelineError
 
 PARAMETERS = tuple(DEFAULTS)
@@ -28,6 +30,11 @@ CROPS = slice(PARAMETERS.index("crop_l"), PARAMETERS.index("crop_b") + 1)
 ROTATION, OPACITY = (PARAMETERS.index(name) for name in ("rotation", "opacity"))
 NOTHING = np.array(list(DEFAULTS.values()))
 Floats = NDArray[np.float64]
+EXACT = 1 << 53
+"""Whole numbers below it are floats too."""
+
+MAX_CELLS = 40_000_000
+"""Rows times tracks held in memory, at 80 bytes each. A day of 20 tracks, ten times a second, has 17 million."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class Grid:
         below = time.denominator * offset.denominator * step.numerator
         return -(-sign * above * step.denominator // below)
 
+    def span(self, rows: range) -> tuple[Fraction, Fraction]:
+        """Earliest and latest time of some rows, at least one."""
+        first, last = self.offset + rows[0] * self.step, self.offset + rows[-1] * self.step
+        return (first, last) if first <= last else (last, first)
+
     def times(self, rows: range, origin: Fraction) -> Floats:
         """Times of rows after `origin`, in seconds, float64 (N,), each the nearest to the exact one.
 
@@ -63,6 +75,8 @@ class Grid:
         unit = math.lcm(offset.denominator, self.step.denominator)
         first = offset.numerator * (unit // offset.denominator)
         step = self.step.numerator * (unit // self.step.denominator)
+        if max(abs(first + step * row) for row in (rows.start, rows.stop)) < EXACT and unit < EXACT:
+            return (first + step * np.arange(rows.start, rows.stop)) / unit
         return np.array([(first + step * row) / unit for row in rows])
 
 
@@ -71,7 +85,7 @@ class Layer:
     """One track of the flattened sequence.
 
     Attributes:
-        clip: Number of the clip that each row shows, in the list that `sample` returns; -1 where there is none. (N,)
+        clip: Number of the clip that each row shows, in `Flattened.clips`; -1 where there is none. (N,)
         cells: PARAMETERS of each row, DEFAULTS where there is no clip. (N, 9)
     """
 
@@ -83,68 +97,149 @@ class Layer:
         return cls(np.full(rows, -1), np.tile(NOTHING, (rows, 1)))
 
 
+@dataclass
+class Flattened:
+    """What `sample` finds.
+
+    Attributes:
+        layers: Tracks from the lowest up, each with all rows; those that show nothing share one.
+        counts: Rows in which each track shows something, those above `layers` included.
+        clips: What rows refer to, by number.
+        grids: For each clip, the rows' times in the sequence in which it lies.
+    """
+
+    layers: list[Layer]
+    counts: list[int]
+    clips: list[Clip]
+    grids: list[Grid]
+
+
 def row_count(duration: Fraction, rate: Fraction) -> int:
     """Rows of a sequence: all k >= 0 with k / rate before its end."""
     return max(0, math.ceil(duration * rate))
 
 
-def sample(sequence: Sequence, rate: Fraction, ignored: Counter[str], max_clips: int) -> tuple[list[Layer], list[Clip]]:
+def sample(
+    sequence: Sequence, rate: Fraction, ignored: Counter[str], max_clips: int, tracks: int = sys.maxsize
+) -> Flattened:
     """Look at a sequence `rate` times a second.
 
     Args:
         sequence: With all that is nested in it.
         rate: Rows a second.
         ignored: Takes what has no place in the result, counted by kind.
-        max_clips: Most clips after flattening: a few sequences, each twice in the next, multiply without end.
-
-    Returns:
-        Tracks from the lowest up, each with all rows, and the clips that their rows refer to.
+        max_clips: Most clips after flattening; a few sequences, each twice in the next, multiply without end. What has
+            to be looked at to find them counts too: nested clips, their changes of speed, tracks in them.
+        tracks: As many get layers, counted from the lowest.
 
     Raises:
-        TimelineError: There are more clips.
+        TimelineError: There are more clips, or rows times tracks that show something are more than MAX_CELLS.
     """
-    shown = _Shown([], ignored, max_clips)
     rows = range(row_count(sequence.duration, rate))
-    return _layers(sequence, Grid(Fraction(0), 1 / rate), rows, shown), shown.clips
+    shown = _Shown(len(rows), ignored, max_clips, tracks)
+    height = _lay(sequence, Grid(Fraction(0), 1 / rate), rows, 0, shown)
+    nothing = Layer.empty(len(rows))
+    layers = [shown.layers.get(level, nothing) for level in range(height)[:tracks]]
+    return Flattened(layers, [shown.counts[level] for level in range(height)], shown.clips, shown.grids)
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What a track can show: clips that are enabled and not empty, where they begin and where they end."""
+
+    number: int
+    clips: list[Clip]
+    starts: list[Fraction]
+    ends: list[Fraction]
+
+    def around(self, first: Fraction, last: Fraction) -> list[Clip]:
+        """Clips that reach into the time from `first` to `last`."""
+        return self.clips[bisect_right(self.ends, first) : bisect_right(self.starts, last)]
 
 
 @dataclass
 class _Shown:
-    """What is collected on the way."""
+    """What is collected on the way.
 
-    clips: list[Clip]
+    Attributes:
+        rows: Of the outermost sequence. All rows are numbered as its own.
+        levels: For each clip, the number of its track in the flattened sequence.
+        spent: What counts against `max_clips`.
+        lanes: Of sequences that have been met, by identity.
+    """
+
+    rows: int
     ignored: Counter[str]
     max_clips: int
+    tracks: int
+    layers: dict[int, Layer] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    clips: list[Clip] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
+    spent: int = 0
+    lanes: dict[int, list[_Lane]] = field(default_factory=dict)
 
-    def add(self, clip: Clip) -> int:
-        if len(self.clips) == self.max_clips:
+    def lanes_of(self, sequence: Sequence) -> list[_Lane]:
+        """Tracks that can show something; none for a sequence of empty ones."""
+        if id(sequence) not in self.lanes:
+            lanes = []
+            for number, track in enumerate(sequence.tracks):
+                clips = [clip for clip in track.clips if track.enabled and self._can_show(clip)]
+                if clips:
+                    lanes.append(_Lane(number, clips, [clip.start for clip in clips], [clip.end for clip in clips]))
+            self.lanes[id(sequence)] = lanes
+        return self.lanes[id(sequence)]
+
+    def _can_show(self, clip: Clip) -> bool:
+        return clip.enabled and (clip.sequence is None or bool(self.lanes_of(clip.sequence)))
+
+    def spend(self, count: int) -> None:
+        self.spent += count
+        if self.spent > self.max_clips:
             raise TimelineError(f"its nested sequences show more than the {self.max_clips} clips that max_clips allows")
+
+    def add(self, clip: Clip, grid: Grid, rows: range, level: int) -> None:
+        """Show a clip in rows that it covers."""
+        self.counts[level] += len(rows)
+        if level < self.tracks:
+            layer, place = self._layer(level), slice(rows.start, rows.stop)
+            layer.clip[place], layer.cells[place] = len(self.clips), values_in(clip, grid, rows)
         self.clips.append(clip)
-        return len(self.clips) - 1
+        self.grids.append(grid)
+        self.levels.append(level)
+
+    def _layer(self, level: int) -> Layer:
+        if level not in self.layers:
+            if self.rows * (len(self.layers) + 1) > MAX_CELLS:
+                raise TimelineError(
+                    f"{self.rows} rows of more than {len(self.layers)} tracks do not fit into memory; "
+                    "lower keyframes.parse.rate, or cut the sequence into shorter ones"
+                )
+            self.layers[level] = Layer.empty(self.rows)
+        return self.layers[level]
 
 
-def _layers(sequence: Sequence, grid: Grid, rows: range, shown: _Shown) -> list[Layer]:
-    """Layers of a sequence over some rows; the first row of each layer is that of `rows`."""
-    return [layer for track in sequence.tracks for layer in _track(track, sequence, grid, rows, shown)]
-
-
-def _track(track: Track, sequence: Sequence, grid: Grid, rows: range, shown: _Shown) -> list[Layer]:
-    layers = [Layer.empty(len(rows))]
-    for clip in track.clips if track.enabled else ():
-        covered = grid.within(clip.start, clip.end, rows) if clip.enabled else range(0)
-        if not covered:
-            continue
-        place = slice(covered.start - rows.start, covered.stop - rows.start)
-        values = values_in(clip, grid, covered)
-        if clip.sequence is None:
-            layers[0].clip[place], layers[0].cells[place] = shown.add(clip), values
-            continue
-        inner = _nested(clip, clip.sequence, grid, covered, shown)
-        layers += [Layer.empty(len(rows)) for _ in range(len(inner) - len(layers))]
-        for layer, part in zip(layers, inner, strict=False):
-            layer.clip[place] = part.clip
-            layer.cells[place] = _composed(part, values, clip.sequence, sequence, shown.ignored)
-    return layers
+def _lay(sequence: Sequence, grid: Grid, rows: range, lowest: int, shown: _Shown) -> int:
+    """Lay a sequence over some rows, from the track `lowest` of the flattened one up; returns how many it takes."""
+    if not rows:
+        return len(sequence.tracks)
+    first, last = grid.span(rows)
+    more = 0  # tracks than its own
+    for lane in shown.lanes_of(sequence):
+        height = 1
+        for clip in lane.around(first, last):
+            shown.spend(1)
+            covered = grid.within(clip.start, clip.end, rows)
+            level = lowest + lane.number + more
+            if not covered:
+                continue
+            if clip.sequence is None:
+                shown.add(clip, grid, covered, level)
+            else:
+                height = max(height, _nested(clip, clip.sequence, sequence, grid, covered, level, shown))
+        more += height - 1
+    return len(sequence.tracks) + more
 
 
 def values_in(clip: Clip, grid: Grid, rows: range) -> Floats:
@@ -163,16 +258,20 @@ def values_in(clip: Clip, grid: Grid, rows: range) -> Floats:
     return values
 
 
-def _nested(clip: Clip, sequence: Sequence, grid: Grid, rows: range, shown: _Shown) -> list[Layer]:
-    """Layers of the sequence inside a clip, over rows that the clip covers."""
-    joined: list[Layer] = []
+def _nested(clip: Clip, inside: Sequence, around: Sequence, grid: Grid, rows: range, lowest: int, shown: _Shown) -> int:
+    """Lay the sequence inside a clip over rows that the clip covers, as `_lay` does."""
+    height, first = 1, len(shown.clips)
+    shown.spend(len(clip.media_times) - 2)  # more than one of constant speed has
     for inner_grid, part in media_grids(clip, grid, rows):
-        place = slice(part.start - rows.start, part.stop - rows.start)
-        layers = _layers(sequence, inner_grid, part, shown)
-        joined += [Layer.empty(len(rows)) for _ in range(len(layers) - len(joined))]
-        for whole, layer in zip(joined, layers, strict=False):
-            whole.clip[place], whole.cells[place] = layer.clip, layer.cells
-    return joined
+        shown.spend(len(inside.tracks))
+        height = max(height, _lay(inside, inner_grid, part, lowest, shown))
+    layers = [shown.layers[level] for level in set(shown.levels[first:]) if level < shown.tracks]
+    if layers:
+        values, place = values_in(clip, grid, rows), slice(rows.start, rows.stop)
+        for layer in layers:
+            inner = Layer(layer.clip[place], layer.cells[place])
+            layer.cells[place] = _composed(inner, values, inside, around, shown.ignored)
+    return height
 
 
 def media_grids(clip: Clip, grid: Grid, rows: range) -> Iterator[tuple[Grid, range]]:
@@ -185,6 +284,7 @@ def media_grids(clip: Clip, grid: Grid, rows: range) -> Iterator[tuple[Grid, ran
             yield Grid(media + (grid.offset - start) * pace, grid.step * pace), part
 
 
+@np.errstate(over="ignore", invalid="ignore")  # absurd scales multiply; the table refuses what comes of it
 def _composed(inner: Layer, outer: Floats, inside: Sequence, around: Sequence, ignored: Counter[str]) -> Floats:
     """Values of clips of a nested sequence as seen in the sequence around it: (N, 9)."""
     active = inner.clip >= 0

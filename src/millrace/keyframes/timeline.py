@@ -47,6 +47,8 @@ class Clip:
         animation: Curves of parameters that are not at their default.
         enabled: Whether it is seen.
         sequence: Of a nested clip.
+        media_duration: Seconds of the whole media, on the axis of media time, above 0. None where the file does not
+            say, and for what has no length of its own: still images, generators and nested sequences.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Clip:
     animation: dict[str, Curve] = field(default_factory=dict)
     enabled: bool = True
     sequence: Sequence | None = None
+    media_duration: Fraction | None = None
 
 
 @dataclass

@@ -57,8 +57,7 @@ class LayoutTraining(TrainingModule):
         for name, truth, layout, target, count in zip(batch["name"][:PICTURES], true, said, asked, rows, strict=False):
             filled = torch.where(target[..., None], layout, truth)
             pair = [("true", truth[:count].numpy()), ("predicted", filled[:count].numpy())]
-            first = int(target.any(1).nonzero()[0])
-            yield name, tracks_picture(pair, self._rate, mark_from_row=first, width_px=PICTURE_PX)
+            yield name, tracks_picture(pair, self._rate, marked=target[:count].numpy(), width_px=PICTURE_PX)
 
 
 class LowerMean(MeanMetric):
@@ -80,7 +79,7 @@ def run(params: Keyframes, runtime: Runtime) -> None:
     )
     if not len(train) or not len(validation):
         raise UserError(f"{len(train)} training and {len(validation)} validation windows: both are needed to train")
-    if settings.objective != "reconstruct" and settings.horizon > store.length // 2:
+    if settings.horizon > store.length // 2:
         raise UserError(
             f"keyframes.train.horizon {settings.horizon} must be at most half of keyframes.windows.length "
             f"{store.length}: the other half is what it is predicted from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import pandas as pd
 from millrace.errors import UserError
 from millrace.files import whole_folder, write_csv, write_json
 from millrace.keyframes.near_duplicates import near_duplicates
-from millrace.keyframes.normalisation import ACTIVE, NUMBERS, Cells, Normalisation, empty_cell, typical_row
-from millrace.keyframes.params import Keyframes
+from millrace.keyframes.normalisation import ACTIVE, ASSET, NUMBERS, Cells, Normalisation, empty_cell, typical_row
+from millrace.keyframes.params import ASSETS, Keyframes
 from millrace.keyframes.params import Windows as Settings
 from millrace.keyframes.parse import METRICS, TABLE, TIMELINES, VIDEOS
 from millrace.keyframes.table import CELL, TRACKS
@@ -19,6 +20,9 @@ from millrace.keyframes.window_store import INDEX, META, ROWS, WINDOWS, window_s
 from millrace.keyframes.window_store import VIDEOS as SPLIT_VIDEOS
 from millrace.settings import Runtime
 from millrace.splitting import SIDES, connected, deal
+
+log = logging.getLogger(__name__)
+FAR_FROM_ASKED = 0.1
 
 
 def run(params: Keyframes, runtime: Runtime) -> None:
@@ -30,8 +34,15 @@ def run(params: Keyframes, runtime: Runtime) -> None:
     settings = params.windows
     if not (TIMELINES / TABLE).is_file():
         raise UserError(f"{TIMELINES} holds no table. Run `dvc repro keyframes-parse`.")
-    table, videos = pd.read_parquet(TIMELINES / TABLE), pd.read_parquet(TIMELINES / VIDEOS)
-    parameters, rows = cells_of(table)
+    try:
+        videos = pd.read_parquet(TIMELINES / VIDEOS)
+        parameters, rows = cells_of(pd.read_parquet(TIMELINES / TABLE))
+        if len(rows) != videos["rows"].sum() or not rows.size:
+            raise ValueError(f"{len(rows)} rows, and {videos['rows'].sum()} of videos")
+        if not np.isfinite(rows).all() or not np.isin(rows[..., ASSET], range(ASSETS)).all():
+            raise ValueError("a cell is no number, or of no asset class")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{TIMELINES} is damaged ({error}). Run `dvc repro --force keyframes-parse`.") from None
     videos["start"] = np.r_[0, np.cumsum(videos["rows"])[:-1]]
     by_video = np.split(rows, videos["start"].to_numpy()[1:])
     pairs = pd.DataFrame(near_duplicates(by_video, settings.near_duplicates), columns=["first", "second", "share"])
@@ -88,7 +99,19 @@ def split_of(videos: pd.DataFrame, pairs: pd.DataFrame, settings: Settings) -> p
         )
     order = np.random.default_rng(settings.split.seed).permutation(list(counts))
     dealt = deal(order.tolist(), counts, shares)
-    return units.map(dealt)
+    split = units.map(dealt)
+    for side, share in videos["rows"].groupby(split).sum().div(videos["rows"].sum()).items():
+        if abs(share - shares[str(side)]) > FAR_FROM_ASKED:
+            log.warning(
+                "%s gets %.0f %% of the rows instead of %.0f %%: the largest group of videos that stay together has "
+                "%d of %d",
+                side,
+                100 * share,
+                100 * shares[str(side)],
+                units.value_counts().max(),
+                len(videos),
+            )
+    return split
 
 
 def index_of(videos: pd.DataFrame, settings: Settings) -> pd.DataFrame:

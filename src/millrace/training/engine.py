@@ -193,6 +193,11 @@ def _checkpoint_to_resume(scratch: Scratch, fingerprint: dict[str, str]) -> str 
     if changed:
         log.warning("An interrupted training is not continued: its %s changed. Starting afresh.", " and ".join(changed))
         return None
+    try:
+        torch.load(scratch.resume / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # whatever a file that was cut short makes of itself
+        log.warning("The interrupted training's checkpoint is damaged (%s). Starting afresh.", type(error).__name__)
+        return None
     log.warning("Continuing the interrupted training in %s.", scratch.folder)
     return str(scratch.resume / "last.ckpt")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
 from millrace.errors import UserError
@@ -39,11 +40,11 @@ def load_config(folder: Path, task: str) -> dict[str, Any]:
         raise UserError(
             f"{folder} holds no model: {CONFIG} is missing. Train one with `dvc repro {task}-train`."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         found = config.get("format_version") if isinstance(config, dict) else None
-        raise UserError(f"{path}: format version {found}, this program reads {FORMAT_VERSION}. Train the model again.")
+        raise UserError(f"{path}: format version {found!r}, this program reads {FORMAT_VERSION}. Train it again.")
     if config.get("task") != task:
         raise UserError(f"{path}: a model of task '{config.get('task')}', expected '{task}'")
     return config
@@ -72,4 +73,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"{file} does not fit this architecture: {len(missing)} tensors missing {missing[:3]}, "
             f"{len(surplus)} unknown {surplus[:3]}, {len(misshapen)} of another shape {sorted(misshapen)[:3]}"
         )
+    if broken := sorted(name for name, each in weights.items() if not torch.isfinite(each).all()):
+        raise UserError(f"{file} is damaged: {len(broken)} tensors hold values that are no numbers {broken[:3]}")
     model.load_state_dict(weights)

@@ -56,7 +56,7 @@ class Source:
     """What a clip shows.
 
     Attributes:
-        kind: As in `Clip`, like `media`, `media_id` and `sequence`.
+        kind: As in `Clip`, like `media`, `media_id`, `sequence` and `media_duration`.
         times: From the clip's local axis, after changes of speed, to seconds since the beginning of the media.
         name: For a clip without a name.
         height: Levels of sequences in `sequence`.
@@ -73,6 +73,7 @@ class Source:
     height: int = 0
     aspect: float | None = None
     enabled: bool = True
+    media_duration: Fraction | None = None
 
 
 class Layout:
@@ -166,7 +167,7 @@ class Layout:
         return duration
 
     def _problem(self, item: etree._Element, error: TimelineError) -> None:
-        self.notes.problems.append(f"{place(item)}: {item.tag} {item.get('name', '')!r}: {error}")
+        self.notes.problems.append(f"{place(item)}: {item.tag} {item.get('name', '')[:60]!r}: {error}")
 
     def _connected(self, item: etree._Element, axis: Axis, lane: Lane) -> None:
         for child in item:
@@ -215,6 +216,7 @@ class Layout:
             animation=adjustments.curves(),
             enabled=source.enabled and item.get("enabled", "1") != "0",
             sequence=source.sequence,
+            media_duration=source.media_duration,
         )
         self.aspect = source.aspect
         if source.kind == "nested":

@@ -138,5 +138,5 @@ def _project(element: etree._Element, story: Story, items: Iterator[etree._Eleme
     name = element.get("name", "")
     sequence = element.find("sequence")
     if sequence is None:
-        raise TimelineError(f"{place(element)}: project {name!r} holds no sequence")
+        raise TimelineError(f"{place(element)}: project {name[:60]!r} holds no sequence")
     return story.sequence(sequence, name, items=items)[0]

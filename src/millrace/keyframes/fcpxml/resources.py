@@ -8,12 +8,14 @@ from fractions import Fraction
 
 from lxml import etree
 
+from millrace.keyframes.assets import is_still_image
 from millrace.keyframes.fcpxml.time import length_of, seconds, time_of
 from millrace.keyframes.timeline import Notes
+from millrace.keyframes.xmeml.time import MAX_TIMEBASE
 from millrace.keyframes.xml_events import TimelineError, place, whole
 
 # Final Cut knows the formats it has names for; a file may give the name alone.
-_NAME = re.compile(r"FFVideoFormat(?:[A-Z]*?)(?:([0-9]+)x)?([0-9]+)([pi])([0-9]+)")
+_NAME = re.compile(r"FFVideoFormat(?:[A-Z]*?)(?:([0-9]{1,5})x)?([0-9]{1,5})([pi])([0-9]{1,5})")
 _NTSC = {2398: 24, 2997: 30, 4795: 48, 5994: 60, 11988: 120}
 
 
@@ -32,11 +34,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Asset:
-    """A media file. `start` is the time code of its first frame, in seconds; `aspect` is width over height."""
+    """A media file. `start` is the time code of its first frame, in seconds; `aspect` is width over height.
+
+    `duration` is its length in seconds, None where that is not known, and for a still image.
+    """
 
     name: str
     path: str | None
     start: Fraction
+    duration: Fraction | None
     has_video: bool
     aspect: float | None
 
@@ -73,7 +79,7 @@ class Resources:
         try:
             return _shape(element)
         except TimelineError as error:
-            raise TimelineError(f"format {reference!r} at {place(element)}: {error}") from None
+            raise TimelineError(f"format {(reference or '')[:60]!r} at {place(element)}: {error}") from None
 
     def asset(self, element: etree._Element) -> Asset:
         """An `asset`.
@@ -89,14 +95,19 @@ class Resources:
         try:
             start = time_of(element, "start")
         except TimelineError as error:
-            raise TimelineError(f"asset {element.get('id')!r} at {place(element)}: {error}") from None
+            raise TimelineError(f"asset {element.get('id', '')[:60]!r} at {place(element)}: {error}") from None
         files = element.findall("media-rep")
         original = [file for file in files if file.get("kind", "original-media") == "original-media"]
-        file = next(iter(original or files), element)
+        path = next(iter(original or files), element).get("src")
+        try:
+            duration = length_of(element)
+        except TimelineError:  # no reason to refuse clips that have one of their own
+            duration = None
         return Asset(
             name=element.get("name", ""),
-            path=file.get("src"),
+            path=path,
             start=start,
+            duration=None if is_still_image(path or "") else duration or None,
             # Both attributes may be missing; a file that says only that it has sound has no picture.
             has_video=element.get("hasVideo", "0" if element.get("hasAudio") == "1" else "1") == "1",
             aspect=self.shape(element.get("format")).aspect,
@@ -120,13 +131,15 @@ def _shape(element: etree._Element) -> Shape:
     if text is not None:
         duration = seconds(text, "frameDuration")
         if duration <= 0:
-            raise TimelineError(f"frameDuration is {text!r}, not above zero")
+            raise TimelineError(f"frameDuration is {text[:40]!r}, not above zero")
         rate = 1 / duration
+    if rate is not None and not 1 <= rate <= MAX_TIMEBASE:
+        raise TimelineError(f"frame rate is {float(rate):g}, not between 1 and {MAX_TIMEBASE}")
     sizes = []
     for side, known in (("width", width), ("height", height)):
         value = whole(element.get(side), side) if element.get(side) else known
-        if value < 0:
-            raise TimelineError(f"{side} is {value}, below zero")
+        if not 0 <= value <= 1_000_000:
+            raise TimelineError(f"{side} is {value}, not a number of pixels")
         sizes.append(value)
     return Shape(rate, *sizes)
 

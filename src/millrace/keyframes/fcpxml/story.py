@@ -63,7 +63,7 @@ class Story:
             layout.serial(items, Axis(Fraction(0), origin), ())
             return self._finish(layout, name, duration), layout.height
         except TimelineError as error:
-            raise TimelineError(f"{place(element)}: sequence {name!r}: {error}") from None
+            raise TimelineError(f"{place(element)}: sequence {name[:60]!r}: {error}") from None
 
     def _origin(self, items: Iterator[etree._Element], start: Fraction) -> tuple[Fraction, Iterator[etree._Element]]:
         """Where the axis of a primary storyline begins, and all its items.
@@ -89,7 +89,7 @@ class Story:
         shape = self.resources.shape(reference)
         if shape.frame_rate is None and parent is None:
             known = "does not exist" if self.resources.get(reference) is None else "does not say it"
-            raise TimelineError(f"its frame rate is unknown: format {reference!r} {known}")
+            raise TimelineError(f"its frame rate is unknown: format {(reference or '')[:60]!r} {known}")
         if parent is not None and (shape.frame_rate is None or shape.aspect is None):
             self.notes.guessed["format of a nested sequence completed from the one around it"] += 1
             if shape.aspect is None:
@@ -128,11 +128,19 @@ class Story:
         if resource.tag == "media":
             return self._nested(item, reference, resource, layout)
         if resource.tag != "asset":
-            raise TimelineError(f"ref {reference!r} is a {resource.tag}, which cannot be shown")
+            raise TimelineError(f"ref {reference[:60]!r} is a {resource.tag}, which cannot be shown")
         asset = self.resources.asset(resource)
         if not asset.has_video and item.tag != "video":
             return None
-        return Source("media", shift(asset.start), asset.name, asset.path, reference, aspect=asset.aspect)
+        return Source(
+            kind="media",
+            times=shift(asset.start),
+            name=asset.name,
+            media=asset.path,
+            media_id=reference,
+            aspect=asset.aspect,
+            media_duration=asset.duration,
+        )
 
     def _content(self, item: etree._Element, layout: Layout) -> Source | None:
         """What lies in a container: one plain clip stands for itself, more become a sequence."""
@@ -158,6 +166,7 @@ class Story:
                 height=max(inner.height - 1, 0),
                 aspect=self.resources.shape(item.get("format")).aspect or inner.aspect,
                 enabled=only.enabled,
+                media_duration=only.media_duration,
             )
         self._check_depth(layout.depth + 1 + inner.height)
         origin = min(clip.start for clip in clips)
@@ -170,7 +179,7 @@ class Story:
         """A compound clip, or the angle of a multicam clip whose picture is seen."""
         element = next((child for child in media if child.tag in ("sequence", "multicam")), None)
         if element is None:
-            raise TimelineError(f"media {reference!r} at {place(media)} holds no sequence")
+            raise TimelineError(f"media {reference[:60]!r} at {place(media)} holds no sequence")
         angle = None
         if element.tag == "multicam":
             choice = video_source(item)
@@ -179,7 +188,7 @@ class Story:
             angle = self._angle(element, choice)
         key = (reference, "" if angle is None else angle.get("angleID", ""))
         if key in self._open:
-            raise TimelineError(f"compound clip {reference!r} contains itself")
+            raise TimelineError(f"compound clip {reference[:60]!r} contains itself")
         if key in self._broken:
             raise self._broken[key]
         self._check_depth(layout.depth + 1 + (self._built[key][1] if key in self._built else 0))

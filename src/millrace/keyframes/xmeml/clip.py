@@ -9,6 +9,7 @@ from sys import intern
 
 from lxml import etree
 
+from millrace.keyframes.assets import is_still_image
 from millrace.keyframes.timeline import Notes
 from millrace.keyframes.xmeml.effects import NO_EFFECTS, Effects, KnownEffects
 from millrace.keyframes.xmeml.time import Frames, frame, label, rate_of, ticks, truth
@@ -20,10 +21,19 @@ BY_TRANSITION = -1
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A `file` given in full: its path as written, and what generates it where it has none (Slug, GraphicAndType)."""
+    """A `file` given in full.
+
+    Attributes:
+        path: As written.
+        source: What generates it where it has no path (Slug, GraphicAndType).
+        length: `duration` in frames of its own rate; None where that says nothing, and for a still image.
+        rate: Nominal frames a second; None where it is that of the clip.
+    """
 
     path: str | None
     source: str | None
+    length: Frames | None
+    rate: Fraction | None
 
 
 @dataclass(slots=True)
@@ -184,12 +194,20 @@ def file_of(element: etree._Element) -> MediaFile | None:
         return None
     inside = children(element)
     path, source = ((text_in(inside, tag) or "").strip() or None for tag in ("pathurl", "mediaSource"))
-    return _media_file(path, source)
+    duration = text_in(inside, "duration")
+    if duration is None:
+        return _media_file(path, source, None, None)
+    try:
+        return _media_file(path, source, duration, rate_of(inside.get("rate")))
+    except TimelineError:  # no reason to refuse the clips that show it
+        return _media_file(path, source, None, None)
 
 
 @lru_cache(1024)
-def _media_file(path: str | None, source: str | None) -> MediaFile:
-    return MediaFile(path, source)
+def _media_file(path: str | None, source: str | None, duration: str | None, rate: Fraction | None) -> MediaFile:
+    length = frame(duration, "duration")
+    known = length is not None and length > 0 and not is_still_image(path or "")
+    return MediaFile(path, source, length if known else None, rate)
 
 
 def transition_of(element: etree._Element, notes: Notes) -> Transition | None:

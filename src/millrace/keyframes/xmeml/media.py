@@ -56,7 +56,7 @@ def clip_of(
     own = clocks.own(rate)
     length, lead = seconds(placed.end - placed.start), seconds(placed.lead)
     local_start = own.seconds(item.first)
-    kind, media = ("nested", None) if sequence is not None else _media(item, files, notes)
+    kind, file = ("nested", None) if sequence is not None else _media(item, files, notes)
     return Clip(
         name=item.name,
         kind=kind,
@@ -64,11 +64,12 @@ def clip_of(
         end=seconds(placed.end),
         local_start=local_start + lead if lead else local_start,
         media_times=_media_times(item, own, clocks.sequence, first_time, lead, length, notes),
-        media=media,
+        media=None if file is None else file.path,
         media_id=item.file_id,
         animation={name: _in_seconds(curve, own) for name, curve in item.effects.curves.items()},
         enabled=item.enabled,
         sequence=sequence,
+        media_duration=None if file is None else _media_duration(file, item.rate or clocks.nominal, own, clocks),
     )
 
 
@@ -104,7 +105,7 @@ def _fits(ticks: int, frames: Frames, rate: Fraction) -> bool:
     return -ticks_a_frame <= ticks * rate.numerator - frames * ticks_a_frame <= ticks_a_frame
 
 
-def _media(item: Item, files: Mapping[str, MediaFile], notes: Notes) -> tuple[Kind, str | None]:
+def _media(item: Item, files: Mapping[str, MediaFile], notes: Notes) -> tuple[Kind, MediaFile | None]:
     if item.generated:
         return "generator", None
     if item.nested is not None:
@@ -118,7 +119,22 @@ def _media(item: Item, files: Mapping[str, MediaFile], notes: Notes) -> tuple[Ki
         return "generator", None
     if file.path is None:
         notes.guessed["file without a path"] += 1
-    return "media", file.path
+    return "media", file
+
+
+def _media_duration(file: MediaFile, stated: Fraction, own: Clock, clocks: Clocks) -> Fraction | None:
+    """Seconds of a file. One that states the rate of its clip runs, as that does, at the clip's true one.
+
+    Args:
+        file: It.
+        stated: Nominal rate of the clip.
+        own: Of the clip's frames.
+        clocks: Of the sequence.
+    """
+    if file.length is None:
+        return None
+    clock = own if file.rate is None or file.rate is stated or file.rate == stated else clocks.own(file.rate)
+    return clock.seconds(file.length)
 
 
 def _in_seconds(curve: Curve, clock: Clock) -> Curve:

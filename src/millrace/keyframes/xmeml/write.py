@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -37,6 +39,9 @@ MOTION = {
 CLIP_RATES = tuple(Fraction(base) * pull for base in (24, 25, 30, 48, 50, 60, 120) for pull in (Fraction(1), NTSC))
 """Rates at which a clip's own frames may count where those of the sequence do not fit."""
 
+NO_LENGTH = -1
+"""`out` of a marker of a moment, as Premiere writes it."""
+
 EASES = {"linear": "linear", "hold": "hold", "bezier": "FCPCurve"}
 
 
@@ -45,10 +50,14 @@ class _Written:
     """What is already in the file: clips, counted, and what each file id stands for."""
 
     clips: int = 0
-    files: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    files: dict[str, tuple[str | None, str, Fraction | None]] = field(default_factory=dict)
 
 
-def write(sequence: Sequence, path: Path) -> None:
+Marker = tuple[Fraction, Fraction, str]
+"""Start and end in seconds of the sequence, and a name."""
+
+
+def write(sequence: Sequence, path: Path, markers: Iterable[Marker] = ()) -> None:
     """Write a sequence as xmeml version 4; equal sequences give equal bytes.
 
     Audio is not written. A clip's own frames count at the sequence's rate, or at a common one in which its `in` and its
@@ -56,17 +65,24 @@ def write(sequence: Sequence, path: Path) -> None:
     lie between frames. A change of speed becomes the graph of a Time Remap. A generator with a `media_id` is written as
     Premiere's graphics are (a file without a path), one without as a `generatoritem` that shows the clip's name.
 
+    The length of media is written in frames of the first rate in which it is whole: the clip's, the sequence's, a
+    common one. Where there is none it is rounded up to a frame of the clip, and a length of more than 1e9 frames is
+    left out. `read` takes no length from generators and still images.
+
     Args:
         sequence: Without nested sequences: whoever has some flattens them first. Clips lie on whole frames, in order.
         path: Takes the place of what is there only when the file is whole.
+        markers: Of the sequence, in its frames: from the one in which they start to the one in which they end. One
+            without length marks a moment. `read` passes over them.
 
     Raises:
         TimelineError: xmeml cannot say it: a frame rate that is neither whole nor n * 1000/1001, an edge between
-            frames, overlapping clips, a nested sequence, a text with control characters, a number beyond 1e9.
+            frames, overlapping clips, a nested sequence, a marker that ends before it starts, a text with control
+            characters, a number beyond 1e9.
     """
     root = etree.Element("xmeml", version="4")
     try:
-        _sequence(root, sequence)
+        _sequence(root, sequence, markers)
     except ValueError as error:  # lxml's own for a text that no XML can hold
         raise TimelineError(f"sequence {sequence.name!r} cannot be written: {error}") from None
     text = etree.tostring(
@@ -75,7 +91,7 @@ def write(sequence: Sequence, path: Path) -> None:
     write_text(path, lambda stream: stream.write(text))
 
 
-def _sequence(root: etree._Element, sequence: Sequence) -> None:
+def _sequence(root: etree._Element, sequence: Sequence, markers: Iterable[Marker]) -> None:
     rate = sequence.frame_rate
     element = _add(root, "sequence", id="sequence-1")
     _add(element, "name", sequence.name)
@@ -95,6 +111,20 @@ def _sequence(root: etree._Element, sequence: Sequence) -> None:
     written = _Written()
     for track in sequence.tracks:
         _track(_add(video, "track"), track, rate, written)
+    for marker in markers:
+        _marker(element, marker, rate)
+
+
+def _marker(sequence: etree._Element, marker: Marker, rate: Fraction) -> None:
+    start, end, name = marker
+    first, last = math.floor(start * rate), math.ceil(end * rate)
+    if not (0 <= start <= end and last <= MAX_MAGNITUDE):
+        raise TimelineError(f"marker {name!r} lasts from {float(start):g} to {float(end):g} s, frame {first} to {last}")
+    element = _add(sequence, "marker")
+    _add(element, "name", name or None)
+    _add(element, "comment")
+    _add(element, "in", first)
+    _add(element, "out", last if start < end else NO_LENGTH)
 
 
 def _track(element: etree._Element, track: Track, rate: Fraction, written: _Written) -> None:
@@ -127,7 +157,7 @@ def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) 
     element = _add(track, "generatoritem" if generated else "clipitem", id=f"clipitem-{written.clips}")
     _add(element, "name", clip.name)
     _add(element, "enabled", _truth(clip.enabled))
-    _add(element, "duration", last)
+    _add(element, "duration", _media_frames(_retimed_duration(clip), own) or last)
     _rate(element, own)
     for tag, value in (("start", start), ("end", end), ("in", first), ("out", last)):
         _add(element, tag, value)
@@ -135,7 +165,7 @@ def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) 
     if generated:
         _text_generator(element, clip.name)
     else:
-        _file(element, clip, own, written)
+        _file(element, clip, (own, rate, *CLIP_RATES), written)
     if remapped:
         _remap(element, clip, own)
     _effects(element, clip, own)
@@ -179,9 +209,10 @@ def _ticks(element: etree._Element, clip: Clip, own: Fraction) -> bool:
     return False
 
 
-def _file(element: etree._Element, clip: Clip, own: Fraction, written: _Written) -> None:
-    """The clip's `file`: in full once, and again only where one id stands for another path."""
-    content = clip.media, clip.kind
+def _file(element: etree._Element, clip: Clip, rates: Many[Fraction], written: _Written) -> None:
+    """The clip's `file`: in full once, and again only where one id stands for another path or length."""
+    duration = clip.media_duration if clip.kind == "media" else None
+    content = clip.media, clip.kind, duration
     if clip.media_id is None:
         file = _add(element, "file")
     else:
@@ -195,8 +226,25 @@ def _file(element: etree._Element, clip: Clip, own: Fraction, written: _Written)
         _add(file, "mediaSource", "GraphicAndType")
     elif clip.media is not None:
         _add(file, "pathurl", clip.media)
-    _rate(file, own)
+    rate = next((each for each in rates if duration is not None and (duration * each).denominator == 1), rates[0])
+    _rate(file, rate)
+    if frames := _media_frames(duration, rate):
+        _add(file, "duration", frames)
     _add(_add(file, "media"), "video")
+
+
+def _media_frames(duration: Fraction | None, rate: Fraction) -> int | None:
+    """Frames of media, the last of them perhaps in part; None where that is not known or beyond the format."""
+    frames = 0 if duration is None else math.ceil(duration * rate)
+    return frames if 0 < frames <= MAX_MAGNITUDE else None
+
+
+def _retimed_duration(clip: Clip) -> Fraction | None:
+    """Seconds of the media at the clip's speed, or average speed; None where they are not known or have no end."""
+    (_, first), (length, last) = clip.media_times[0], clip.media_times[-1]
+    if clip.media_duration is None or clip.kind != "media" or first == last:
+        return None
+    return clip.media_duration * length / abs(last - first)
 
 
 def _text_generator(element: etree._Element, name: str) -> None:
