@@ -272,7 +272,7 @@ def _legend(draw: ImageDraw.ImageDraw, frame: _Frame, middle: int, assets: Seque
     entries += [(f"asset {asset}", COLOURS[asset % ASSETS], None) for asset in assets]
     entries += [(name, FAINT, name) for name in LINES]
     if frame.marked.any():
-        entries.append(("asked for; paler: predicted", MARKED_LANE, None))
+        entries.append(("asked for", MARKED_LANE, None))
     for text, colour, name in entries:
         box = (x, middle - half, x + (4 if name else 2) * half, middle + half)
         draw.rectangle(box, fill=colour)
