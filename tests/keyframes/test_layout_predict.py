@@ -148,6 +148,22 @@ def test_one_bad_file_stops_no_other(model, raw, tmp_path, small):
     assert written == ["a.xml", "b.xml", "c.xml", "two#1.xml", "two#2.xml"]
 
 
+def test_one_sequence_that_fails_stops_no_other_of_its_file(model, tmp_path, small, monkeypatch):
+    text = xmeml(*(sequence(track(clip(0, 90)), own_id=name, name=name) for name in ("one", "two", "three")))
+    (tmp_path / "a.xml").write_text(text)
+    predict = Predictor.predict
+
+    def failing(self, each, name):
+        if each.name == "two":
+            raise ZeroDivisionError("by nothing")
+        return predict(self, each, name)
+
+    monkeypatch.setattr(Predictor, "predict", failing)
+    (problem,) = predict_files([tmp_path / "a.xml"], tmp_path / "out", model, small, QUIET)
+    assert "sequence a#2: ZeroDivisionError: by nothing" in str(problem)
+    assert sorted(path.name for path in (tmp_path / "out/timelines").iterdir()) == ["a#1.xml", "a#3.xml"]
+
+
 def test_an_impossible_clip_stops_its_file_or_is_left_out(model, tmp_path, small):
     path = tmp_path / "odd.xml"
     path.write_text(xmeml(sequence(track(clip(0, 60), clip(90, 70, 0, 20)))))

@@ -117,6 +117,20 @@ def test_shares_far_from_those_asked_for_are_said(workspace, caplog):
     assert "stay together has 1 of 6" in caplog.text
 
 
+def test_rotation_and_opacity_are_taken_where_the_table_has_them(workspace):
+    write_table({f"v{number}": rhythm(60, 9 + number, scale=100.0 + 50 * number) for number in range(6)})
+    path = Path("data/prepared/keyframes/timelines/timelines.parquet")
+    more = {
+        f"target_v{track}_{name}": each for track in range(1, 21) for name, each in (("rotation", 5), ("opacity", 80))
+    }
+    pd.read_parquet(path).assign(**more).to_parquet(path, index=False)
+    windows.run(Keyframes(), QUIET)
+    store = WindowStore()
+    assert store.normalisation.parameters == (*NAMES, "rotation", "opacity")
+    assert store.cells(0).shape == (60, 20, 11)
+    assert store.normalisation.mean[-2:] == (5, 80)
+
+
 def test_too_few_videos_are_refused(workspace):
     write_table({"a": rhythm(50, 9), "b": rhythm(50, 9)})
     with pytest.raises(UserError, match=r"2 videos form 1 independent units .* too few for train . validation . test"):

@@ -37,6 +37,9 @@ from millrace.settings import Runtime
 
 log = logging.getLogger(__name__)
 MARKER = "predicted"
+FAILURES = (TimelineError, OSError, MemoryError, ValueError, ArithmeticError, RecursionError)
+"""What a single file or sequence may fail with, without stopping the others."""
+
 BEFORE_S, AFTER_S = 10, 5
 """Seconds around a prediction that its picture shows."""
 
@@ -195,7 +198,12 @@ def predict_files(
             problems += [Problem(path, text) for text in document.notes.problems]
             if document.notes.problems and predictor.parse.bad_files == "stop":
                 continue
-            for video_id, sequence in _shown(document, name, predictor.parse):
+            sequences = list(_shown(document, name, predictor.parse))
+        except FAILURES as error:
+            problems.append(_problem(path, error))
+            continue
+        for video_id, sequence in sequences:
+            try:
                 target = out / "timelines" / f"{video_id}.xml"
                 if target.resolve() in taken:
                     raise TimelineError(f"the result would overwrite {target}; choose another --out")
@@ -203,13 +211,16 @@ def predict_files(
                 prediction = predictor.predict(sequence, video_id)
                 _write(prediction, video_id, out, target, float(predictor.parse.rate))
                 report.append(_facts(prediction, video_id) | {"not_written": listed(document.notes.ignored)})
-        except TimelineError as error:
-            problems.append(Problem(path, str(error)))
-        except (OSError, MemoryError, ValueError, ArithmeticError, RecursionError) as error:
-            problems.append(Problem(path, f"{type(error).__name__}: {error}"))
+            except FAILURES as error:
+                problems.append(_problem(path, error, "" if len(sequences) == 1 else f"sequence {video_id}: "))
     if report:
         write_csv(out / "predictions.csv", pd.DataFrame(report))
     return shortened(sorted(problems))
+
+
+def _problem(path: Path, error: BaseException, where: str = "") -> Problem:
+    kind = "" if isinstance(error, TimelineError) else f"{type(error).__name__}: "
+    return Problem(path, f"{where}{kind}{error}")
 
 
 def _shown(document: timeline.Document, name: str, settings: Parse) -> Iterator[tuple[str, timeline.Sequence]]:
