@@ -85,16 +85,17 @@ class Layer:
     """One track of the flattened sequence.
 
     Attributes:
-        clip: Number of the clip that each row shows, in `Flattened.clips`; -1 where there is none. (N,)
-        cells: PARAMETERS of each row, DEFAULTS where there is no clip. (N, 9)
+        clip: Number of the clip that each row shows, in `Flattened.clips`; -1 where there is none. int32 (N,)
+        cells: PARAMETERS of each row, DEFAULTS where there is no clip: (N, 9), float32 as the table's, or float64 where
+            nested sequences are composed.
     """
 
-    clip: NDArray[np.int64]
-    cells: Floats
+    clip: NDArray[np.int32]
+    cells: Floats | NDArray[np.float32]
 
     @classmethod
-    def empty(cls, rows: int) -> Layer:
-        return cls(np.full(rows, -1), np.tile(NOTHING, (rows, 1)))
+    def empty(cls, rows: int, dtype: type[np.floating] = np.float32) -> Layer:
+        return cls(np.full(rows, -1, np.int32), np.tile(NOTHING.astype(dtype), (rows, 1)))
 
 
 @dataclass
@@ -136,7 +137,8 @@ def sample(
         TimelineError: There are more clips, or rows times tracks that show something are more than MAX_CELLS.
     """
     rows = range(row_count(sequence.duration, rate))
-    shown = _Shown(len(rows), ignored, max_clips, tracks)
+    nested = any(clip.sequence is not None for track in sequence.tracks for clip in track.clips)
+    shown = _Shown(len(rows), ignored, max_clips, tracks, np.float64 if nested else np.float32)
     height = _lay(sequence, Grid(Fraction(0), 1 / rate), rows, 0, shown)
     nothing = Layer.empty(len(rows))
     layers = [shown.layers.get(level, nothing) for level in range(height)[:tracks]]
@@ -163,6 +165,7 @@ class _Shown:
 
     Attributes:
         rows: Of the outermost sequence. All rows are numbered as its own.
+        dtype: Of the layers' cells.
         levels: For each clip, the number of its track in the flattened sequence.
         spent: What counts against `max_clips`.
         lanes: Of sequences that have been met, by identity.
@@ -172,6 +175,7 @@ class _Shown:
     ignored: Counter[str]
     max_clips: int
     tracks: int
+    dtype: type[np.floating]
     layers: dict[int, Layer] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
     clips: list[Clip] = field(default_factory=list)
@@ -216,7 +220,7 @@ class _Shown:
                     f"{self.rows} rows of more than {len(self.layers)} tracks do not fit into memory; "
                     "lower keyframes.parse.rate, or cut the sequence into shorter ones"
                 )
-            self.layers[level] = Layer.empty(self.rows)
+            self.layers[level] = Layer.empty(self.rows, self.dtype)
         return self.layers[level]
 
 
@@ -285,7 +289,9 @@ def media_grids(clip: Clip, grid: Grid, rows: range) -> Iterator[tuple[Grid, ran
 
 
 @np.errstate(over="ignore", invalid="ignore")  # absurd scales multiply; the table refuses what comes of it
-def _composed(inner: Layer, outer: Floats, inside: Sequence, around: Sequence, ignored: Counter[str]) -> Floats:
+def _composed(
+    inner: Layer, outer: Floats, inside: Sequence, around: Sequence, ignored: Counter[str]
+) -> Floats | NDArray[np.float32]:
     """Values of clips of a nested sequence as seen in the sequence around it: (N, 9)."""
     active = inner.clip >= 0
     values = inner.cells.copy()

@@ -126,7 +126,7 @@ class _Assets:
             self.known[key] = asset_of(clip, track, self.rules)
         return self.known[key]
 
-    def of_rows(self, shown: NDArray[np.int64], track: int) -> NDArray[np.int8]:
+    def of_rows(self, shown: NDArray[np.int32], track: int) -> NDArray[np.int8]:
         """Class of the clip that each row shows, given by number."""
         numbers, which = np.unique(shown, return_inverse=True)
         return np.array([self.of(self.clips[number], track) for number in numbers], np.int8)[which]
@@ -138,13 +138,13 @@ def _cells(layer: Layer, number: int, assets: _Assets, settings: Parse) -> dict[
     if active.any():
         asset[active] = assets.of_rows(layer.clip[active], number)
     _check_size(layer.cells, number)
-    values = layer.cells.T.astype(np.float32, order="C")
+    values = layer.cells.T.astype(np.float32, order="C", copy=False)
     names = PARAMETERS if settings.rotation_and_opacity else PARAMETERS[:-2]
     cells: dict[str, Column] = {"active": active.astype(np.int8), "asset": asset}
     return cells | {name: values[index] for index, name in enumerate(names)}
 
 
-def _check_size(cells: Floats, track: int) -> None:
+def _check_size(cells: Floats | NDArray[np.float32], track: int) -> None:
     """Raise TimelineError for a value that no edit has; NaN is one."""
     if not len(cells) or (cells.min() >= -MAX_MAGNITUDE and cells.max() <= MAX_MAGNITUDE):
         return
