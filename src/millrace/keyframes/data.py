@@ -13,8 +13,8 @@ from millrace.keyframes.params import Train
 from millrace.keyframes.window_store import WindowStore, padded
 from millrace.training.sampling import EpochIndex, Samples
 
-SHORTEST = 4
-"""Rows of the shortest history that is trained on, in horizons."""
+SHORTEST = 2
+"""Horizons that the shortest window trained on holds: one to look back, one to predict."""
 
 
 class Windows(Samples):
@@ -65,7 +65,7 @@ class Windows(Samples):
         latest = max(0, total - length)
         first = min(max(0, first + int(rng.integers(-stride // 2, stride // 2, endpoint=True))), latest)
         rows = min(length, total - first)
-        spare = rows - SHORTEST * self._settings.horizon // 2
+        spare = rows - SHORTEST * self._settings.horizon
         if spare > 0 and rng.random() < self._settings.short_history:
             cut = int(rng.integers(0, spare, endpoint=True))
             first, rows = first + cut, rows - cut

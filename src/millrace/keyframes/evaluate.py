@@ -212,9 +212,11 @@ def _example(each: Predicted, rate: float) -> NDArray[np.uint8]:
 
 def _predicted(video: Video, case: Case, layouts: dict[str, Cells], normalisation: Normalisation) -> Predicted:
     chosen = case.changing
-    right = {name: int(_right(case.truth, layouts[name], normalisation)[:, chosen].sum()) for name in METHODS}
+    right, copied = (
+        int(_right(case.truth, layouts[name], normalisation)[:, chosen].sum()) for name in ("model", "copy_last")
+    )
     cells = len(case.truth) * int(chosen.sum())
-    return Predicted(video, case, layouts["model"], cells, right["model"], right["copy_last"])
+    return Predicted(video, case, layouts["model"], cells, right, copied)
 
 
 def _right(truth: Cells, layout: Cells, normalisation: Normalisation) -> NDArray[np.bool_]:

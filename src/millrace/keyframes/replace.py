@@ -19,7 +19,7 @@ from millrace.keyframes.sampling import PARAMETERS, Grid, row_count
 from millrace.keyframes.table import CELL, TRACKS
 from millrace.keyframes.timeline import Clip, Sequence, Track
 from millrace.keyframes.writable import frame_of_row, sayable
-from millrace.keyframes.xmeml.write import MOTION
+from millrace.keyframes.xmeml.write_effects import MOTION
 
 RANGES = {name: (low, high) for name, (_, _, low, high) in MOTION.items()} | {
     "x": (-1000, 1000),

@@ -34,7 +34,7 @@ def attention_sheet(maps: dict[str, Tensor], tracks: list[int]) -> NDArray[np.ui
 
 
 def _panel(weights: Tensor) -> NDArray[np.uint8]:
-    """A map (R, N) as a picture at least PANEL_PX high and wide, brightest at its largest weight."""
+    """A map (R, N) as a picture at least PANEL_PX high and wide, darkest at its largest weight."""
     share = (weights / weights.amax().clamp(min=torch.finfo(weights.dtype).tiny)).cpu().numpy()[..., None]
     colours = np.rint(np.array(PALE) * (1 - share) + np.array(DEEP) * share).astype(np.uint8)
     return np.asarray(Image.fromarray(colours).resize((PANEL_PX, PANEL_PX), Image.Resampling.NEAREST))

@@ -15,34 +15,24 @@ from lxml import etree
 from millrace.files import write_text
 from millrace.keyframes.assets import media_name
 from millrace.keyframes.curve import Curve
-from millrace.keyframes.timeline import DEFAULTS, Clip, Sequence, Track
-from millrace.keyframes.xmeml.time import MAX_TIMEBASE, NTSC, TICKS_PER_SECOND, frame
-from millrace.keyframes.xmeml.write_keys import (
-    Keyframe,
-    Point,
-    is_still,
-    keyframes_of_number,
-    keyframes_of_point,
+from millrace.keyframes.timeline import Clip, Sequence, Track
+from millrace.keyframes.xmeml.time import MAX_TIMEBASE, NTSC, TICKS_PER_SECOND
+from millrace.keyframes.xmeml.write_effects import (
+    add,
+    add_effect,
+    add_parameter,
+    frames_text,
+    number_text,
+    write_effects,
 )
+from millrace.keyframes.xmeml.write_keys import is_still
 from millrace.keyframes.xml_events import MAX_MAGNITUDE, TimelineError
-
-MOTION = {
-    "scale": ("scale", "Scale", 0, 10_000),
-    "rotation": ("rotation", "Rotation", -8640, 8640),
-    "crop_l": ("leftcrop", "Crop Left", 0, 100),
-    "crop_t": ("topcrop", "Crop Top", 0, 100),
-    "crop_r": ("rightcrop", "Crop Right", 0, 100),
-    "crop_b": ("bottomcrop", "Crop Bottom", 0, 100),
-}
-"""Id, name and range of Basic Motion's parameters; `center`, a point, stands between rotation and the crops."""
 
 CLIP_RATES = tuple(Fraction(base) * pull for base in (24, 25, 30, 48, 50, 60, 120) for pull in (Fraction(1), NTSC))
 """Rates at which a clip's own frames may count where those of the sequence do not fit."""
 
 NO_LENGTH = -1
 """`out` of a marker of a moment, as Premiere writes it."""
-
-EASES = {"linear": "linear", "hold": "hold", "bezier": "FCPCurve"}
 
 
 @dataclass
@@ -93,24 +83,24 @@ def write(sequence: Sequence, path: Path, markers: Iterable[Marker] = ()) -> Non
 
 def _sequence(root: etree._Element, sequence: Sequence, markers: Iterable[Marker]) -> None:
     rate = sequence.frame_rate
-    element = _add(root, "sequence", id="sequence-1")
-    _add(element, "name", sequence.name)
+    element = add(root, "sequence", id="sequence-1")
+    add(element, "name", sequence.name)
     _rate(element, rate)
-    _add(element, "duration", _whole(sequence.duration * rate, "the sequence's duration"))
-    timecode = _add(element, "timecode")
+    add(element, "duration", _whole(sequence.duration * rate, "the sequence's duration"))
+    timecode = add(element, "timecode")
     _rate(timecode, rate)
     for tag, text in (("string", "00:00:00:00"), ("frame", "0"), ("displayformat", "NDF")):
-        _add(timecode, tag, text)
-    video = _add(_add(element, "media"), "video")
-    characteristics = _add(_add(video, "format"), "samplecharacteristics")
+        add(timecode, tag, text)
+    video = add(add(element, "media"), "video")
+    characteristics = add(add(video, "format"), "samplecharacteristics")
     _rate(characteristics, rate)
     if sequence.width and sequence.height:
-        _add(characteristics, "width", sequence.width)
-        _add(characteristics, "height", sequence.height)
-    _add(characteristics, "pixelaspectratio", "square")
+        add(characteristics, "width", sequence.width)
+        add(characteristics, "height", sequence.height)
+    add(characteristics, "pixelaspectratio", "square")
     written = _Written()
     for track in sequence.tracks:
-        _track(_add(video, "track"), track, rate, written)
+        _track(add(video, "track"), track, rate, written)
     for marker in markers:
         _marker(element, marker, rate)
 
@@ -120,11 +110,11 @@ def _marker(sequence: etree._Element, marker: Marker, rate: Fraction) -> None:
     first, last = math.floor(start * rate), math.ceil(end * rate)
     if not (0 <= start <= end and last <= MAX_MAGNITUDE):
         raise TimelineError(f"marker {name!r} lasts from {float(start):g} to {float(end):g} s, frame {first} to {last}")
-    element = _add(sequence, "marker")
-    _add(element, "name", name or None)
-    _add(element, "comment")
-    _add(element, "in", first)
-    _add(element, "out", last if start < end else NO_LENGTH)
+    element = add(sequence, "marker")
+    add(element, "name", name or None)
+    add(element, "comment")
+    add(element, "in", first)
+    add(element, "out", last if start < end else NO_LENGTH)
 
 
 def _track(element: etree._Element, track: Track, rate: Fraction, written: _Written) -> None:
@@ -136,8 +126,8 @@ def _track(element: etree._Element, track: Track, rate: Fraction, written: _Writ
             _clip(element, clip, rate, written)
         except TimelineError as error:
             raise TimelineError(f"clip {clip.name!r} at {float(clip.start):g} s: {error}") from None
-    _add(element, "enabled", _truth(track.enabled))
-    _add(element, "locked", "FALSE")
+    add(element, "enabled", _truth(track.enabled))
+    add(element, "locked", "FALSE")
 
 
 def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) -> None:
@@ -154,13 +144,13 @@ def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) 
     last = first + max(1, round((clip.end - clip.start) * own))
     generated = clip.kind == "generator" and clip.media_id is None
     written.clips += 1
-    element = _add(track, "generatoritem" if generated else "clipitem", id=f"clipitem-{written.clips}")
-    _add(element, "name", clip.name)
-    _add(element, "enabled", _truth(clip.enabled))
-    _add(element, "duration", _media_frames(_retimed_duration(clip), own) or last)
+    element = add(track, "generatoritem" if generated else "clipitem", id=f"clipitem-{written.clips}")
+    add(element, "name", clip.name)
+    add(element, "enabled", _truth(clip.enabled))
+    add(element, "duration", _media_frames(_retimed_duration(clip), own) or last)
     _rate(element, own)
     for tag, value in (("start", start), ("end", end), ("in", first), ("out", last)):
-        _add(element, tag, value)
+        add(element, tag, value)
     remapped = _ticks(element, clip, own)
     if generated:
         _text_generator(element, clip.name)
@@ -168,7 +158,7 @@ def _clip(track: etree._Element, clip: Clip, rate: Fraction, written: _Written) 
         _file(element, clip, (own, rate, *CLIP_RATES), written)
     if remapped:
         _remap(element, clip, own)
-    _effects(element, clip, own)
+    write_effects(element, clip, own)
 
 
 def _own_rate(clip: Clip, rate: Fraction) -> Fraction:
@@ -205,7 +195,7 @@ def _ticks(element: etree._Element, clip: Clip, own: Fraction) -> bool:
     ticks = media * TICKS_PER_SECOND
     if ticks < 0 or ticks.denominator != 1 or abs(media - clip.local_start) * own > 1:
         return True
-    _add(element, "pproTicksIn", int(ticks))
+    add(element, "pproTicksIn", int(ticks))
     return False
 
 
@@ -214,23 +204,23 @@ def _file(element: etree._Element, clip: Clip, rates: Many[Fraction], written: _
     duration = clip.media_duration if clip.kind == "media" else None
     content = clip.media, clip.kind, duration
     if clip.media_id is None:
-        file = _add(element, "file")
+        file = add(element, "file")
     else:
-        file = _add(element, "file", id=clip.media_id)
+        file = add(element, "file", id=clip.media_id)
         known = clip.media_id in written.files
         if known and written.files[clip.media_id] == content:
             return
         written.files.setdefault(clip.media_id, content)  # a reference means the first
-    _add(file, "name", media_name(clip) or clip.name)
+    add(file, "name", media_name(clip) or clip.name)
     if clip.kind == "generator":
-        _add(file, "mediaSource", "GraphicAndType")
+        add(file, "mediaSource", "GraphicAndType")
     elif clip.media is not None:
-        _add(file, "pathurl", clip.media)
+        add(file, "pathurl", clip.media)
     rate = next((each for each in rates if duration is not None and (duration * each).denominator == 1), rates[0])
     _rate(file, rate)
     if frames := _media_frames(duration, rate):
-        _add(file, "duration", frames)
-    _add(_add(file, "media"), "video")
+        add(file, "duration", frames)
+    add(add(file, "media"), "video")
 
 
 def _media_frames(duration: Fraction | None, rate: Fraction) -> int | None:
@@ -248,109 +238,26 @@ def _retimed_duration(clip: Clip) -> Fraction | None:
 
 
 def _text_generator(element: etree._Element, name: str) -> None:
-    effect = _effect(element, "Text", "Text", "generator", category="Text")
-    parameter = _add(effect, "parameter")
+    effect = add_effect(element, "Text", "Text", "generator", category="Text")
+    parameter = add(effect, "parameter")
     for tag, text in (("parameterid", "str"), ("name", "Text"), ("value", name)):
-        _add(parameter, tag, text)
+        add(parameter, tag, text)
 
 
 def _remap(element: etree._Element, clip: Clip, own: Fraction) -> None:
     (_, first), (length, last) = clip.media_times[0], clip.media_times[-1]
     pace = (last - first) / length
-    effect = _effect(_add(element, "filter"), "Time Remap", "timeremap", "motion")
-    variable = _parameter(effect, "variablespeed", "variablespeed", 0, 1)
-    _add(variable, "value", int(len(clip.media_times) > 2))
-    speed = _parameter(effect, "speed", "speed", -10_000, 10_000)
-    _add(speed, "value", _number(float(pace * 100)))
-    _add(_parameter(effect, "reverse", "reverse", None, None), "value", _truth(pace < 0))
-    graph = _parameter(effect, "graphdict", "graphdict", 0, None)
+    effect = add_effect(add(element, "filter"), "Time Remap", "timeremap", "motion")
+    variable = add_parameter(effect, "variablespeed", "variablespeed", 0, 1)
+    add(variable, "value", int(len(clip.media_times) > 2))
+    speed = add_parameter(effect, "speed", "speed", -10_000, 10_000)
+    add(speed, "value", number_text(float(pace * 100)))
+    add(add_parameter(effect, "reverse", "reverse", None, None), "value", _truth(pace < 0))
+    graph = add_parameter(effect, "graphdict", "graphdict", 0, None)
     for after, media in clip.media_times:
-        key = _add(graph, "keyframe")
-        _add(key, "when", _frames((clip.local_start + after) * own, "a change of speed"))
-        _add(key, "value", _frames(media * own, "the media at a change of speed"))
-
-
-def _effects(element: etree._Element, clip: Clip, own: Fraction) -> None:
-    curves = {
-        name: curve
-        for name, curve in clip.animation.items()
-        if not (is_still(curve) and curve.keys[0].value == DEFAULTS[name])
-    }
-    if set(curves) - {"opacity"}:
-        motion = _effect(_add(element, "filter"), "Basic Motion", "basic", "motion")
-        for name, shown in MOTION.items():
-            if name == "crop_l" and ("x" in curves or "y" in curves):
-                x, y = (curves.get(axis) or Curve.constant(DEFAULTS[axis]) for axis in ("x", "y"))
-                static: Point = (x.keys[0].value, y.keys[0].value)
-                _values(_parameter(motion, "center", "Center", None, None), static, keyframes_of_point(x, y), own)
-            if name in curves:
-                curve = curves[name]
-                _values(_parameter(motion, *shown), curve.keys[0].value, keyframes_of_number(curve), own)
-    if "opacity" in curves:
-        effect = _effect(_add(element, "filter"), "Opacity", "opacity", "motion")
-        curve = curves["opacity"]
-        parameter = _parameter(effect, "opacity", "opacity", 0, 100)
-        _values(parameter, curve.keys[0].value, keyframes_of_number(curve), own)
-
-
-def _effect(parent: etree._Element, name: str, own_id: str, kind: str, category: str = "motion") -> etree._Element:
-    effect = _add(parent, "effect")
-    texts = {"name": name, "effectid": own_id, "effectcategory": category, "effecttype": kind, "mediatype": "video"}
-    for tag, text in texts.items():
-        _add(effect, tag, text)
-    return effect
-
-
-def _parameter(effect: etree._Element, own_id: str, name: str, low: int | None, high: int | None) -> etree._Element:
-    parameter = _add(effect, "parameter")
-    for tag, value in (("parameterid", own_id), ("name", name), ("valuemin", low), ("valuemax", high)):
-        if value is not None:
-            _add(parameter, tag, value)
-    return parameter
-
-
-def _values(parameter: etree._Element, static: float | Point, keyframes: list[Keyframe], own: Fraction) -> None:
-    _value(parameter, "value", static)
-    for keyframe in keyframes:
-        element = _add(parameter, "keyframe")
-        _add(element, "when", _frames(keyframe.time * own, "a keyframe"))
-        _value(element, "value", keyframe.value)
-        _add(_add(element, "interpolation"), "name", EASES[keyframe.ease])
-        if keyframe.ease == "bezier":
-            for tag, (horiz, vert) in (("inbez", keyframe.inbez), ("outbez", keyframe.outbez)):
-                in_time = not isinstance(keyframe.value, tuple)
-                _value(element, tag, (_handle(horiz, own) if in_time else horiz, vert))
-
-
-def _handle(seconds: float, own: Fraction) -> float:
-    """A handle's length in frames, chosen among the nearest so that it comes back as the same number of seconds."""
-    pace = float(own)
-    near = seconds * pace
-    around = (near, math.nextafter(near, math.inf), math.nextafter(near, -math.inf))
-    return next((length for length in around if length / pace == seconds), near)
-
-
-def _value(parent: etree._Element, tag: str, value: float | Point) -> None:
-    if not isinstance(value, tuple):
-        _add(parent, tag, _number(value))
-        return
-    element = _add(parent, tag)
-    for axis, each in zip(("horiz", "vert"), value, strict=True):
-        _add(element, axis, _number(each))
-
-
-def _number(value: float) -> str:
-    """Shortest text that reads as the same float64."""
-    if not abs(value) <= MAX_MAGNITUDE:
-        raise TimelineError(f"{value} is not a number between -{MAX_MAGNITUDE:g} and {MAX_MAGNITUDE:g}")
-    return repr(float(value)).removesuffix(".0")
-
-
-def _frames(frames: Fraction, what: str) -> str:
-    """A frame number, with decimals where it lies between frames: the reader takes those to a 10 000th."""
-    text = str(frames.numerator) if frames.denominator == 1 else repr(float(frames))
-    frame(text, what)
-    return text
+        key = add(graph, "keyframe")
+        add(key, "when", frames_text((clip.local_start + after) * own, "a change of speed"))
+        add(key, "value", frames_text(media * own, "the media at a change of speed"))
 
 
 def _whole(frames: Fraction, what: str) -> int:
@@ -363,9 +270,9 @@ def _rate(parent: etree._Element, rate: Fraction) -> None:
     for ntsc in (False, True):
         timebase = rate / NTSC if ntsc else rate
         if timebase.denominator == 1 and 1 <= timebase <= MAX_TIMEBASE:
-            element = _add(parent, "rate")
-            _add(element, "timebase", int(timebase))
-            _add(element, "ntsc", _truth(ntsc))
+            element = add(parent, "rate")
+            add(element, "timebase", int(timebase))
+            add(element, "ntsc", _truth(ntsc))
             return
     raise TimelineError(
         f"a frame rate of {float(rate):.6g} is neither a whole number up to {MAX_TIMEBASE} nor one times 1000/1001"
@@ -374,10 +281,3 @@ def _rate(parent: etree._Element, rate: Fraction) -> None:
 
 def _truth(value: bool) -> str:
     return "TRUE" if value else "FALSE"
-
-
-def _add(parent: etree._Element, tag: str, text: str | int | None = None, **attributes: str) -> etree._Element:
-    element = etree.SubElement(parent, tag, attributes)
-    if text is not None:
-        element.text = str(text)
-    return element
