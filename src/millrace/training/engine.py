@@ -160,7 +160,7 @@ def fit(
     module.load_state_dict(kept["state_dict"])
     epoch = kept["epoch"]
     training = {"fingerprint": fingerprint, "kept_epoch": epoch, "epochs": len(module.history.epochs)}
-    model_folder.save(outputs.model, module.model, config | {"training": training})
+    model_folder.save(outputs.model, module.finished(), config | {"training": training})
     summary = {"kept": module.history.epochs[epoch], "kept_epoch": epoch, "skipped": module.skipped_steps}
     module.history.close(summary)
     scratch.finish()

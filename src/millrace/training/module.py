@@ -59,6 +59,10 @@ class TrainingModule(lightning.LightningModule, ABC):
         """Name and RGB picture (H, W, 3) of some samples of a validation batch: input, truth and prediction."""
         yield from ()
 
+    def finished(self) -> nn.Module:
+        """The network to save, once the weights to keep are loaded. A task may make another of what was trained."""
+        return self.model
+
     def metric(self, name: str) -> Metric:
         metric = self._metrics[name]
         assert isinstance(metric, Metric)
