@@ -35,6 +35,7 @@ def keys(section: type[BaseModel] | dict[str, Any]) -> Any:
 
 def test_the_file_names_every_parameter_so_that_each_can_be_varied_with_set_param():
     content = YAML(typ="safe").load(REPOSITORY / "params.yaml")
+    content["compression"]["rates"] = None  # its names are the user's
     assert keys(dict(content)) == keys(Params)
 
 

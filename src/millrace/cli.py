@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from millrace import params as parameters
 from millrace.errors import UserError
 
-TASKS = ("spheroid", "keyframes")
+TASKS = ("spheroid", "keyframes", "compression")
 STAGES = {
     "sample": "write the built-in sample data set",
     "parse": "read raw timelines into one table",
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in STAGES.items():
         stage = add(name, text, _evaluate if name == "evaluate" else _stage)
+        if name == "train":
+            stage.add_argument("variant", nargs="?", help="which of the task's models; compression: a rate point")
         if name == "evaluate":
             _add_folders(stage, "--raw", "--out")
             _add_model(stage)
@@ -70,10 +73,39 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
     export.add_argument("--out", type=Path, help="file to write; default models/<task> with the format's ending")
     _add_model(export)
+    _add_codec(add)
     settings = add("params", "check params.yaml, or change it by presets and assignments", _params, with_task=False)
     settings.add_argument("--preset", action="append", default=[], help="a file of presets/, without .yaml")
     settings.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one parameter")
     return parser
+
+
+def _add_codec(add: Any) -> None:
+    compress = add("compress", "compress a raster file to .mrz", _compress, with_task=False)
+    compress.add_argument("source", type=Path, metavar="RASTER", help="GeoTIFF, TIFF or PNG")
+    wanted = compress.add_mutually_exclusive_group()
+    wanted.add_argument("--quality", help="name or number of a rate point: 1 the smallest file, 1.5 between two")
+    wanted.add_argument("--rate", type=float, help="bits per pixel of the whole file")
+    wanted.add_argument("--psnr", type=float, help="in decibels, of the values as the model sees them")
+    compress.add_argument(
+        "--values", choices=("amplitude", "power", "decibel", "linear"), help="what the pixels are; default the model's"
+    )
+    compress.add_argument(
+        "--percentiles",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="of each band: what lies outside is saturated; default the model's, 0 100 saturates nothing",
+    )
+    decompress = add("decompress", "write the raster that an .mrz file holds", _decompress, with_task=False)
+    decompress.add_argument("source", type=Path, metavar="FILE", help="the .mrz file")
+    for command in (compress, decompress):
+        command.add_argument("--out", type=Path, required=True, help="file to write")
+        command.add_argument("--model", type=Path, help="folder of rate points; default models/compression")
+        command.set_defaults(task="compression")
+    info = add("info", "what an .mrz file holds, and what of it is damaged", _info, with_task=False)
+    info.add_argument("source", type=Path, metavar="FILE", help="the .mrz file")
+    info.set_defaults(task="compression")
 
 
 def _add_folders(command: argparse.ArgumentParser, *names: str) -> None:
@@ -106,7 +138,8 @@ def _model(options: argparse.Namespace) -> Path:
 
 def _stage(options: argparse.Namespace) -> int:
     task, runtime = _sections(options)
-    _module(options, options.command).run(task, runtime)
+    variant = getattr(options, "variant", None)
+    _module(options, options.command).run(task, runtime, *([variant] if variant else []))
     return 0
 
 
@@ -155,6 +188,42 @@ def _export(options: argparse.Namespace) -> int:
     path, difference = export(network, example, options.format, _model(options), options.out)
     print(f"{path}: largest difference from the model {difference:.2g}")
     return 0
+
+
+def _compress(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    module = _module(options, "compress")
+    percentiles = tuple(options.percentiles) if options.percentiles else None
+    request = module.Request(options.quality, options.rate, options.psnr, options.values, percentiles)
+    done = module.compress(options.source, options.out, _model(options), request, task.prepare, runtime)
+    print(
+        f"{options.out}: {done.bytes} bytes, {done.bits_per_pixel:.3g} bits per pixel, {done.ratio:.3g} times smaller "
+        f"than its pixels; rate point {done.rate_point}, step x {done.multiplier:.3g}"
+    )
+    if done.missed:
+        print(f"warning: {done.missed}", file=sys.stderr)
+    return 0
+
+
+def _decompress(options: argparse.Namespace) -> int:
+    task, runtime = _sections(options)
+    damaged = _module(options, "compress").decompress(
+        options.source, options.out, _model(options), task.prepare, runtime
+    )
+    for each in damaged:
+        print(f"damaged: {each}", file=sys.stderr)
+    print(f"Raster: {options.out}")
+    return 1 if damaged else 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    task, _ = _sections(options)
+    described = _module(options, "compress").describe(options.source, task.prepare)
+    try:
+        print(json.dumps(described, indent=2))  # in ASCII: a file may hold what a terminal should not get
+    except RecursionError:
+        raise UserError(f"{options.source}: its metadata are nested too deeply to be shown") from None
+    return 1 if described["damaged"] else 0
 
 
 def _params(options: argparse.Namespace) -> int:

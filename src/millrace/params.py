@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from millrace.compression.params import Compression
 from millrace.errors import UserError
 from millrace.files import write_text
 from millrace.keyframes.params import Keyframes
@@ -28,6 +29,7 @@ class Params(Section):
     runtime: Runtime = Runtime()
     spheroid: Spheroid = Spheroid()
     keyframes: Keyframes = Keyframes()
+    compression: Compression = Compression()
 
 
 def load(path: Path = PARAMS) -> Params:
