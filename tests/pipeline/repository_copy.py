@@ -39,6 +39,19 @@ SMALL = [
     "keyframes.train.model.layers=1",
     "keyframes.train.model.width=8",
     "keyframes.evaluate.stride=40",
+    "compression.sample.scenes=8",
+    "compression.sample.size_px=192",
+    "compression.prepare.patch_px=64",
+    "compression.prepare.stride_px=64",
+    "compression.train.epochs=1",
+    "compression.train.batch_size=4",
+    "compression.train.pictures_every=0",
+    "compression.train.crop_px=48",
+    "compression.train.per_patch=1",
+    "compression.train.model.width=8",
+    "compression.train.calibration_patches=2",
+    "compression.evaluate.codecs=[jpeg2000]",
+    "compression.evaluate.examples=1",
 ]
 
 

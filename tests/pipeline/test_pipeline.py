@@ -13,13 +13,17 @@ from repository_copy import ENVIRONMENT, Copy, stages_run
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 SPHEROID = ["spheroid-sample", "spheroid-prepare", "spheroid-train", "spheroid-evaluate"]
 KEYFRAMES = [f"keyframes-{step}" for step in ("sample", "parse", "windows", "train", "evaluate")]
+COMPRESSION = ["sample", "prepare", *(f"train@q{number}" for number in (1, 2, 3, 4)), "evaluate"]
 
 
 def assert_all_ran(output: str) -> None:
     """All stages, each task's in its order; which task comes first is DVC's choice."""
     ran = stages_run(output)
     assert [name for name in ran if name in SPHEROID] == SPHEROID
-    assert [name for name in ran if name not in SPHEROID] == KEYFRAMES
+    assert [name for name in ran if name in KEYFRAMES] == KEYFRAMES
+    compression = [name for name in ran if name not in SPHEROID + KEYFRAMES]
+    assert sorted(compression) == sorted(f"compression-{step}" for step in COMPRESSION)
+    assert compression[-1] == "compression-evaluate"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +84,22 @@ def test_timelines_follow_a_parameter_as_far_as_it_reaches(copy):
     assert (copy.folder / "predicted/timelines/video_0000.xml").is_file()
     copy.millrace("evaluate", "keyframes", "--raw", "data/sample/keyframes", "--out", "scored")
     assert "mean" in json.loads((copy.folder / "scored/evaluate.json").read_text())
+
+
+def test_a_rate_point_is_trained_alone_and_its_files_come_back(copy):
+    ran = stages_run(copy.dvc("exp", "run", "-S", "compression.rates.q2=0.002"))
+    assert ran == ["compression-train@q2", "compression-evaluate"]
+    assert stages_run(copy.dvc("exp", "run", "-S", "compression.evaluate.bits=16")) == ["compression-evaluate"]
+    scores = json.loads(copy.read("metrics/compression/evaluate.json"))
+    assert {"bd_rate_jpeg2000_percent", "bd_psnr_jpeg2000_db"} <= scores.keys()
+    assert {*scores["points"]["model"]} == {"q1", "q2", "q3", "q4"}
+    scene = "data/sample/compression/scene_000.tif"
+    copy.millrace("compress", scene, "--out", "scene.mrz", "--rate", "0.5")
+    assert json.loads(copy.millrace("info", "scene.mrz"))["damaged"] == []
+    copy.millrace("decompress", "scene.mrz", "--out", "back.tif")
+    assert (copy.folder / "scene.mrz").stat().st_size < (copy.folder / "back.tif").stat().st_size
+    copy.millrace("evaluate", "compression", "--raw", "data/sample/compression", "--out", "scored")
+    assert (copy.folder / "scored/points.csv").is_file()
 
 
 def test_the_source_systems_preset_trains(copy):
