@@ -20,6 +20,7 @@ ROUNDS = 2
 PRIOR = 30.0
 """Indices that the logistic density counts for, beside those that were seen."""
 _TAIL = 4.0  # scales: a table's last index
+_LEAST_LIMIT = 3  # an index at the limit pays for its excess, and 1 is common at any scale
 
 Counts = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ def _expected() -> Counts:
 
 
 def _tables(counts: Counts) -> NDArray[np.int32]:
-    limits = np.clip(np.ceil(_TAIL * scale_values().double().numpy()), 1, LIMIT).astype(int)
+    limits = np.clip(np.ceil(_TAIL * scale_values().double().numpy()), _LEAST_LIMIT, LIMIT).astype(int)
     tables = [
         [frequencies_of(counts[kind, scale], int(limits[scale])) for scale in range(COUNT)] for kind in range(KINDS)
     ]

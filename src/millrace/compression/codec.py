@@ -61,7 +61,8 @@ class Codec:
                 for left in range(0, latents.shape[2], across)
             ]
             with self._pool() as pool:
-                yield from pool.map(self._encode_block, parts)
+                blocks = list(pool.map(self._encode_block, parts))
+            yield from blocks
 
     def decode(
         self,

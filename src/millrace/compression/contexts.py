@@ -43,6 +43,13 @@ class Contexts:
     dc: NDArray[np.int32]
     thresholds: NDArray[np.int32]
 
+    def __post_init__(self) -> None:
+        for weights in (self.same, self.around):
+            if np.triu(weights).any() or weights[:, 0].any():
+                raise ValueError("a channel's context has a channel that is not known before it")
+        if (np.diff(self.thresholds) <= 0).any():
+            raise ValueError("the thresholds of scales do not ascend")
+
     @classmethod
     def of(cls, model: ScaleModel) -> Contexts:
         """Round the weights of a trained model."""

@@ -11,7 +11,7 @@ from millrace.compression.block_coding import quantisers_of
 from millrace.compression.codec_model import CodecModel
 from millrace.compression.model import BIT_COST, quantised
 
-PASSES = 2
+PASSES = 3
 
 
 def encode_latents(model: CodecModel, latents: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -99,7 +99,7 @@ def _groups(tables: Integers) -> Iterator[tuple[int, Integers]]:
         yield int(table), order[ends[table] - counts[table] : ends[table]]
 
 
-_BITS = Categorical(np.exp2(-np.arange(1.0, _MOST_BITS + 1)), perfect=False)
+_BITS = Categorical(np.ldexp(1.0, -np.arange(1, _MOST_BITS + 1)), perfect=False)
 
 
 def _encode_excess(coder: Encoder, excess: int) -> None:

@@ -62,6 +62,7 @@ class Prepare(Section):
 
 
 MAX_WIDTH = 512
+MS_SSIM_SIDE = 160
 
 
 class Model(Section):
@@ -86,8 +87,14 @@ class Train(Training):
     """Crops of each patch an epoch."""
     model: Model = Model()
     loss: Loss = Loss()
-    calibration_patches: int = Field(default=48, ge=1)
+    calibration_patches: int = Field(default=24, ge=1)
     """Training patches that are encoded to count the frequency tables."""
+
+    @model_validator(mode="after")
+    def _similarity_has_room(self) -> Self:
+        if self.loss.ms_ssim and self.crop_px <= MS_SSIM_SIDE:
+            raise ValueError(f"loss.ms_ssim needs crop_px above {MS_SSIM_SIDE}, and it is {self.crop_px}")
+        return self
 
 
 class Evaluate(Section):

@@ -46,7 +46,9 @@ class CodecTraining(TrainingModule):
     def update_metrics(self, outputs: Coded, batch: Batch) -> None:
         count = len(batch["name"])
         self.metric("bits_per_pixel").update(outputs.bits.mean() / batch["input"][0].numel(), count)
-        self.metric("mse").update((outputs.images.clamp(0, 1) - batch["input"])[batch["valid"]].square().mean(), count)
+        if batch["valid"].any():
+            error = (outputs.images.clamp(0, 1) - batch["input"])[batch["valid"]].square().mean()
+            self.metric("mse").update(error, count)
 
     def sample_pictures(self, outputs: Coded, batch: Batch) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """The first crops and what became of them."""

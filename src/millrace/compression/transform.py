@@ -49,7 +49,8 @@ def lapped_basis(size: int) -> NDArray[np.float64]:
 def frequencies() -> NDArray[np.int64]:
     """Vertical and horizontal frequency (256, 2) of each latent channel, from low to high."""
     v, h = (axis.ravel() for axis in np.mgrid[:STRIDE, :STRIDE])
-    return np.stack([v, h], axis=1)[np.lexsort((v, np.hypot(v, h)))]
+    # Integers: files depend on this order, and a square root may round otherwise elsewhere.
+    return np.stack([v, h], axis=1)[np.lexsort((v, v * v + h * h))]
 
 
 class LappedTransform(nn.Module):
