@@ -29,7 +29,7 @@ SHAPES = ((2, 2), (2, 1))
 def integer_coder() -> BlockCoder:
     """Contexts and tables that no floating point number had a part in."""
     y, x = np.mgrid[:CHANNELS, :CHANNELS]
-    below = x < y
+    below = (x > 0) & (x < y)
     contexts = Contexts(
         bias=(60 + np.arange(CHANNELS) % 7).astype(np.int32),
         same=np.where(below, (7 * y + 3 * x) % 11, 0).astype(np.int16),
