@@ -13,7 +13,10 @@ from repository_copy import ENVIRONMENT, Copy, stages_run
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 SPHEROID = ["spheroid-sample", "spheroid-prepare", "spheroid-train", "spheroid-evaluate"]
 KEYFRAMES = [f"keyframes-{step}" for step in ("sample", "parse", "windows", "train", "evaluate")]
-COMPRESSION = ["sample", "prepare", *(f"train@q{number}" for number in (1, 2, 3, 4)), "evaluate"]
+COMPRESSION = [
+    f"compression-{step}"
+    for step in ("sample", "prepare", *(f"train@q{number}" for number in (1, 2, 3, 4)), "evaluate")
+]
 
 
 def assert_all_ran(output: str) -> None:
@@ -22,7 +25,7 @@ def assert_all_ran(output: str) -> None:
     assert [name for name in ran if name in SPHEROID] == SPHEROID
     assert [name for name in ran if name in KEYFRAMES] == KEYFRAMES
     compression = [name for name in ran if name not in SPHEROID + KEYFRAMES]
-    assert sorted(compression) == sorted(f"compression-{step}" for step in COMPRESSION)
+    assert sorted(compression) == sorted(COMPRESSION)
     assert compression[-1] == "compression-evaluate"
 
 
@@ -195,11 +198,11 @@ def test_two_processes_train_through_the_command_line(copy):
 
 def test_the_preset_turns_cross_validation_on(copy):
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
-    assert set(names) == {*SPHEROID, *KEYFRAMES}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION}
     copy.millrace("params", "--preset", "crossvalidation")
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
     folds = {*(f"spheroid-fold@{fold}" for fold in range(5)), "spheroid-folds@all"}
-    assert set(names) == {*SPHEROID, *KEYFRAMES, *folds}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *folds}
     copy.millrace("params", "--set", "spheroid.crossvalidation.folds=[1, 4]")
     assert stages_run(copy.dvc("repro")) == ["spheroid-fold@1", "spheroid-fold@4", "spheroid-folds@all"]
     assert json.loads(copy.read("metrics/spheroid/folds.json"))["folds"] == 2
