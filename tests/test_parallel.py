@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,10 @@ from millrace.settings import Runtime
 def late_first(value: int) -> int:
     time.sleep(0.2 if value == 0 else 0)
     return value * value
+
+
+def touch(name: str) -> None:
+    Path(name).touch()
 
 
 def fails(value: int) -> int:
@@ -27,6 +32,15 @@ def test_results_keep_the_order_of_the_items(jobs):
 def test_an_error_reaches_the_caller():
     with pytest.raises(ValueError, match="item"):
         parallel_map(fails, [1], Runtime(jobs=2, progress=False), "x")
+
+
+def test_relative_paths_are_those_of_the_caller_wherever_it_went_since_the_last_call(tmp_path, monkeypatch):
+    runtime = Runtime(jobs=2, progress=False)
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        parallel_map(touch, ["a", "b"], runtime, "x")
+        assert {path.name for path in folder.iterdir()} == {"a", "b"}
 
 
 @pytest.mark.slow

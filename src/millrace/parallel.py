@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -27,12 +29,15 @@ def parallel_map(
     """
     import joblib
 
+    # Local processes outlive a call, and would keep the folder in which they began.
+    options: dict[str, Any] = {"initializer": os.chdir, "initargs": (Path.cwd(),)}
     with ExitStack() as stack:
         if runtime.dask_scheduler is not None:
             from distributed import Client
 
             stack.enter_context(Client(runtime.dask_scheduler))
             stack.enter_context(joblib.parallel_config(backend="dask"))
+            options = {}
         calls = (joblib.delayed(function)(item) for item in items)
-        results = joblib.Parallel(n_jobs=runtime.jobs or -1, return_as="generator")(calls)
+        results = joblib.Parallel(n_jobs=runtime.jobs or -1, return_as="generator", **options)(calls)
         return list(tqdm(results, total=len(items), desc=description, disable=not runtime.progress))
