@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import sys
@@ -138,8 +139,13 @@ def _model(options: argparse.Namespace) -> Path:
 
 def _stage(options: argparse.Namespace) -> int:
     task, runtime = _sections(options)
-    variant = getattr(options, "variant", None)
-    _module(options, options.command).run(task, runtime, *([variant] if variant else []))
+    run = _module(options, options.command).run
+    variant, variants = getattr(options, "variant", None), len(inspect.signature(run).parameters) > 2
+    if variants and variant is None:
+        raise UserError(f"{options.command} {options.task} needs one more word: which of its models; --help says what")
+    if variant is not None and not variants:
+        raise UserError(f"{options.command} {options.task} has one model only, and no '{variant}'")
+    run(task, runtime, *([variant] if variants else []))
     return 0
 
 
