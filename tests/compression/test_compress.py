@@ -210,6 +210,20 @@ def test_percentiles_that_are_none_are_refused(percentiles, models, tmp_path):
         compress(source, tmp_path / "a.mrz", models, Request(percentiles=percentiles), SETTINGS, RUNTIME)
 
 
+def test_a_fixed_range_of_the_model_is_that_of_its_files(tmp_path):
+    source = write_tiff(tmp_path / "a.tif", speckled_amplitude(40, 40))
+    models = write_models(tmp_path / "models", {"q1": 0.003})
+    path = models / "q1" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"clip": config["clip"] | {"fixed": [29.5, 49.0]}}))
+    ranges = {}
+    for name, request in {"fixed": Request(), "own": Request(percentiles=(0.0, 100.0))}.items():
+        compress(source, tmp_path / "a.mrz", models, request, SETTINGS, RUNTIME)
+        ranges[name] = describe(tmp_path / "a.mrz", SETTINGS)["ranges"]
+    assert ranges["fixed"] == [[29.5, 49.0]]
+    assert ranges["own"] != ranges["fixed"]
+
+
 def test_an_image_without_a_valid_pixel_is_refused(models, tmp_path):
     source = write_tiff(tmp_path / "a.tif", np.zeros((20, 20), np.uint16), nodata=0)
     with pytest.raises(UserError, match=r"a\.tif: band 1 has no valid pixel"):

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from millrace.compression import container, mrz
 from millrace.compression.check import max_pixels
 from millrace.compression.codec import Rows
-from millrace.compression.codec_model import load, rate_points, settings_of
+from millrace.compression.codec_model import Trained, load, rate_points, settings_of
 from millrace.compression.container import Reader, info
 from millrace.compression.decibels import Scaling, Values, with_logarithm
 from millrace.compression.header import BLOCK_MULTIPLE, Header
@@ -46,7 +46,8 @@ class Request:
         rate: Bits per pixel of the whole file.
         psnr: Of normalised values, in decibels.
         values: What the pixels are; None takes what the model was trained on.
-        percentiles: Of each band, that become 0 and 1; what lies outside is saturated. None takes the model's.
+        percentiles: Of each band, that become 0 and 1; what lies outside is saturated. None takes the model's, or the
+            fixed range that it was trained on.
         block_px: Side of the blocks that are damaged or read one by one.
 
     Raises:
@@ -103,10 +104,9 @@ def compress(
     _check_target(source, target)
     points = RatePoints(models)
     trained = settings_of(models / points.points[0].name)
-    percentiles = request.percentiles or (trained.clip.low_percentile, trained.clip.high_percentile)
     try:
         with Raster(source, max_pixels=max_pixels(settings)) as raster:
-            header, bands = _plan(raster, request.values or trained.values, percentiles, request)
+            header, bands = _plan(raster, trained, request)
             _check_size(header, max_pixels(settings))
             found = _chosen(points, request, header, bands)
             header = replace(header, step=found.multiplier, fingerprint=found.point.fingerprint)
@@ -154,12 +154,12 @@ def describe(source: Path, settings: Prepare) -> dict[str, Any]:
     return described
 
 
-def _plan(
-    raster: Raster, values: Values, percentiles: tuple[float, float], request: Request
-) -> tuple[Header, list[Rows]]:
-    metadata = raster.metadata
+def _plan(raster: Raster, trained: Trained, request: Request) -> tuple[Header, list[Rows]]:
+    metadata, clip, values = raster.metadata, trained.clip, request.values or trained.values
+    percentiles = request.percentiles or (clip.low_percentile, clip.high_percentile)
     measured = [measure_band(raster, band, values, *percentiles) for band in metadata.image_bands]
-    scalings = [Scaling(each.low, each.high, values) for each in measured]
+    fixed = clip.fixed if request.percentiles is None and values == trained.values else None
+    scalings = [Scaling(*(fixed or (each.low, each.high)), values) for each in measured]
     kept = {name: value for name, value in metadata.as_dict().items() if name not in _IN_HEADER}
     if metadata.count == len(measured):
         del kept["count"]
