@@ -233,7 +233,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     write(target, two_bands().header, two_bands().payloads)
     before = target.read_bytes()
     with pytest.raises(TypeError):
-        write(target, plain().header, [["no bytes"]])  # type: ignore[list-item]
+        write(target, plain().header, [["no bytes"]])  # type: ignore[list-item]  # that is the test
     assert target.read_bytes() == before
     assert list(target.parent.iterdir()) == [target]
     with pytest.raises(UserError, match=r"x.mrz cannot be written: \w+"):

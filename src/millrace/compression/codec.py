@@ -37,7 +37,7 @@ class Codec:
     Args:
         model: The model.
         multiplier: Of its quantisation step: above 1 files are smaller and errors larger.
-        threads: That blocks are shared among; the result does not depend on it. 0 is one a core.
+        threads: That blocks are shared among; the result does not depend on it. 0 is as many as PyTorch uses.
     """
 
     def __init__(self, model: CodecModel, multiplier: float, threads: int = 0) -> None:

@@ -13,7 +13,7 @@ from millrace.compression.rate_distortion import Case, decode_case, encode_case
 from millrace.compression.targets import RatePoints
 from millrace.imagery.pictures import outlines, sheet, write_png
 
-CROP_PX = 256
+CROP_PX = 192
 ERROR_GAIN = 2.0  # errors are drawn around grey, so many times as large
 
 

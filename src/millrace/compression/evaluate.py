@@ -34,8 +34,7 @@ class Result:
     Attributes:
         points: One row an image, codec and point.
         differences: One row an image and codec but JPEG 2000: `bd_rate_percent`, `bd_psnr_db` and
-        `bd_rate_ms_ssim_percent`
-            against it. Empty where two curves do not overlap.
+            `bd_rate_ms_ssim_percent` against it. Empty where two curves do not overlap.
     """
 
     points: pd.DataFrame

@@ -18,9 +18,8 @@ BIT_COST = 0.37
 """What a bit is worth in squared steps: the slope of error against rate of a fine quantiser on this trellis."""
 MIDDLE = 0.5
 """Of normalised values; transforms see what differs from it."""
-_DEAD_ZONE = (
-    0.4  # of the first guess of magnitudes: how far above a whole number of steps it still rounds down is 1 - this
-)
+_DEAD_ZONE = 0.4
+"""Of the first guess of magnitudes: how far above a whole number of steps it still rounds down is 1 - this."""
 
 
 class Coded(NamedTuple):
