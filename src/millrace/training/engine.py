@@ -60,6 +60,7 @@ class Data(lightning.LightningDataModule):
             settings.seed,
             self.trainer.global_rank,
             self.trainer.world_size,
+            self._train.groups,
         )
         return self._loader(self._train, sampler, sampler.micro_batch)
 
@@ -77,6 +78,7 @@ class Data(lightning.LightningDataModule):
             dataset,
             batch_size=batch_size,
             sampler=sampler,
+            collate_fn=dataset.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -160,8 +162,9 @@ def fit(
     module.load_state_dict(kept["state_dict"])
     epoch = kept["epoch"]
     training = {"fingerprint": fingerprint, "kept_epoch": epoch, "epochs": len(module.history.epochs)}
-    model_folder.save(outputs.model, module.finished(), config | {"training": training})
-    summary = {"kept": module.history.epochs[epoch], "kept_epoch": epoch, "skipped": module.skipped_steps}
+    record = module.history.epochs[epoch]
+    model_folder.save(outputs.model, module.finished(), config | module.learnt(record) | {"training": training})
+    summary = {"kept": record, "kept_epoch": epoch, "skipped": module.skipped_steps}
     module.history.close(summary)
     scratch.finish()
     return True

@@ -63,6 +63,19 @@ class TrainingModule(lightning.LightningModule, ABC):
         """The network to save, once the weights to keep are loaded. A task may make another of what was trained."""
         return self.model
 
+    def learnt(self, record: dict[str, float]) -> dict[str, Any]:
+        """What a user of the model needs to know that training found out, for config.json.
+
+        Args:
+            record: Metrics of the epoch that is kept.
+        """
+        return {}
+
+    @property
+    def validated(self) -> nn.Module:
+        """The network that validation runs. A task may keep another than the one that takes the steps."""
+        return self.model
+
     def metric(self, name: str) -> Metric:
         metric = self._metrics[name]
         assert isinstance(metric, Metric)
@@ -143,7 +156,7 @@ class TrainingModule(lightning.LightningModule, ABC):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        outputs = tree_map_only(Tensor, Tensor.float, self.model(batch["input"]))
+        outputs = tree_map_only(Tensor, Tensor.float, self.validated(batch["input"]))
         self.metric("loss").update(self._float32_losses(outputs, batch)["loss"], len(batch["name"]))
         self.update_metrics(outputs, batch)
         every = self.settings.pictures_every

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler, default_collate
 
 EpochIndex = tuple[int, int]
 
@@ -20,6 +21,16 @@ class Samples(Dataset[dict[str, Any]], ABC):
 
     @abstractmethod
     def __getitem__(self, key: EpochIndex) -> dict[str, Any]: ...
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Samples as a batch: tensors are stacked, names listed."""
+        batch: dict[str, Any] = default_collate(samples)
+        return batch
+
+    def groups(self, epoch: int) -> NDArray[np.int64] | None:
+        """Number of each sample's group in an epoch; a batch is of one group as far as that can be. None has none."""
+        return None
 
 
 class EpochSampler(Sampler[EpochIndex]):
@@ -36,10 +47,18 @@ class EpochSampler(Sampler[EpochIndex]):
         seed: Of the shuffling.
         rank: This process among `world_size`.
         world_size: Number of processes.
+        groups: `Samples.groups` of the dataset.
     """
 
     def __init__(
-        self, length: int, batch_size: int, accumulate: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        accumulate: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        groups: Callable[[int], NDArray[np.int64] | None] = lambda _: None,
     ) -> None:
         parts = accumulate * world_size
         if batch_size % parts:
@@ -50,6 +69,7 @@ class EpochSampler(Sampler[EpochIndex]):
         self.batches = length // batch_size
         self._length, self._batch_size, self._accumulate = length, batch_size, accumulate
         self._seed, self._rank, self._world_size, self._epoch = seed, rank, world_size, 0
+        self._groups = groups
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -59,12 +79,33 @@ class EpochSampler(Sampler[EpochIndex]):
         return self.batches * self._accumulate * self.micro_batch
 
     def __iter__(self) -> Iterator[EpochIndex]:
-        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._length)
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order = rng.permutation(self._length)
+        groups = self._groups(self._epoch)
+        if groups is not None:
+            order = self._grouped(order, groups, rng)
         batches = order[: self.batches * self._batch_size].reshape(
             self.batches, self._accumulate, self._world_size, self.micro_batch
         )
         for index in batches[:, :, self._rank].ravel():
             yield self._epoch, int(index)
+
+    def _grouped(
+        self, order: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """The same samples such that the batches, in random order, are of one group; what a group has beyond its last
+        whole batch goes to mixed batches and, at the end, to none.
+        """
+        whole, rest = [], []
+        for group in np.unique(groups):
+            own = order[groups[order] == group]
+            end = len(own) - len(own) % self._batch_size
+            whole.append(own[:end])
+            rest.append(own[end:])
+        mixed = rng.permutation(np.concatenate(rest))
+        end = len(mixed) - len(mixed) % self._batch_size
+        batches = np.concatenate([*whole, mixed[:end]]).reshape(-1, self._batch_size)
+        return np.concatenate([rng.permutation(batches).ravel(), mixed[end:]])
 
 
 class ShareSampler(Sampler[EpochIndex]):
