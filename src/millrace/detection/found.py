@@ -1,0 +1,79 @@
+"""Validation metrics of a training: boxes of all images are gathered and scored once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from millrace.detection.boxes import Detections, Truth
+from millrace.detection.matching import best_threshold
+from millrace.detection.model import as_tensors
+from millrace.detection.scores import coco_scores
+
+METRICS: dict[str, Callable[[list[Truth], list[Detections], int], float]] = {
+    "ap": lambda truths, found, classes: coco_scores(truths, found, classes).ap,
+    "ap50": lambda truths, found, classes: coco_scores(truths, found, classes).ap50,
+    "f1": lambda truths, found, _: best_threshold(truths, found).f1,
+    "score_threshold": lambda truths, found, _: best_threshold(truths, found).score,
+}
+"""By name; F1 at the score where it is best, and that score. All in pixels of what the network sees."""
+
+
+class Found(Metric):
+    """One of `METRICS`.
+
+    Args:
+        name: Which.
+        classes: Number of classes.
+    """
+
+    full_state_update = False
+    higher_is_better = True  # said of the score threshold too, which nobody monitors
+    true: list[Tensor]
+    found: list[Tensor]
+
+    def __init__(self, name: str, classes: int) -> None:
+        super().__init__()
+        self._score, self._classes = METRICS[name], classes
+        # One tensor an image, which processes can put together.
+        self.add_state("true", [], dist_reduce_fx="cat")
+        self.add_state("found", [], dist_reduce_fx="cat")
+
+    def update(self, position: int, found: dict[str, Tensor], truth: Truth) -> None:
+        """Add an image.
+
+        Args:
+            position: Number of the image, no other's.
+            found: `boxes` (N, 4), `labels` and `scores` (N,).
+            truth: In the same pixels.
+        """
+        boxes, labels, scores = as_tensors(found)
+        self.found.append(self._state(position, labels, scores, boxes))
+        labels, ignored, boxes = (torch.tensor(part) for part in (truth.labels, truth.ignored, truth.boxes))
+        self.true.append(self._state(position, labels, ignored, boxes))
+
+    def _state(self, position: int, labels: Tensor, values: Tensor, boxes: Tensor) -> Tensor:
+        """Rows of image, label, value, box. The first stands for the image itself, which may have no box."""
+        rows = torch.full((len(boxes) + 1, 7), -1.0, dtype=torch.float64)
+        rows[:, 0] = position
+        rows[1:, 1], rows[1:, 2], rows[1:, 3:] = labels, values, boxes
+        return rows.to(self.device)
+
+    def compute(self) -> Tensor:
+        true, found = (_rows(state) for state in (self.true, self.found))
+        truths, detections = [], []
+        for position in true[true[:, 1] < 0, 0].unique():
+            own, seen = (rows[(rows[:, 0] == position) & (rows[:, 1] >= 0)].numpy() for rows in (true, found))
+            truths.append(Truth(own[:, 3:].astype("f4"), own[:, 1].astype("i8"), own[:, 2] > 0))
+            detections.append(Detections(seen[:, 3:].astype("f4"), seen[:, 1].astype("i8"), seen[:, 2].astype("f4")))
+        value = self._score(truths, detections, self._classes)
+        return torch.tensor(0.0 if value != value else value, dtype=torch.float64)
+
+
+def _rows(state: Any) -> Tensor:
+    rows = torch.cat(state) if isinstance(state, list) else state
+    return rows.cpu()
