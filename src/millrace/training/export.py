@@ -21,6 +21,20 @@ MULTIPLE = 32  # encoders halve an image five times
 LARGEST_SIDE = 2**17
 
 
+def export_path(kind: str, folder: Path, out: Path | None = None) -> Path:
+    """File to write: `out`, or beside the model folder, with its name and the format's ending.
+
+    (The folder itself is an output of the pipeline, and a stranger in it would make that look changed.)
+
+    Raises:
+        UserError: The file's ending is not the format's.
+    """
+    path = out or folder.with_suffix(SUFFIXES[kind])
+    if path.suffix != SUFFIXES[kind]:
+        raise UserError(f"{path}: a file of format {kind} ends in {SUFFIXES[kind]}")
+    return path
+
+
 def export(network: nn.Module, example: Tensor, kind: str, folder: Path, out: Path | None = None) -> tuple[Path, float]:
     """Write an image network (N, C, H, W) -> (N, K, H, W) and compare the file's output with the network's.
 
@@ -31,9 +45,8 @@ def export(network: nn.Module, example: Tensor, kind: str, folder: Path, out: Pa
         network: In evaluation mode.
         example: Input (N, C, H, W) with N > 1 and H != W, so that nothing is fixed by accident.
         kind: `onnx`, `torchscript` or `torch-export`.
-        folder: Model folder; the default file stands beside it, with its name and the format's ending. (The folder
-            itself is an output of the pipeline, and a stranger in it would make that look changed.)
-        out: Another file.
+        folder: Model folder, see `export_path`.
+        out: Likewise.
 
     Returns:
         The file and the largest absolute difference found.
@@ -42,9 +55,7 @@ def export(network: nn.Module, example: Tensor, kind: str, folder: Path, out: Pa
         UserError: The file's ending is not the format's, the format cannot express the network, or the outputs differ
             by more than 1e-4.
     """
-    path = out or folder.with_suffix(SUFFIXES[kind])
-    if path.suffix != SUFFIXES[kind]:
-        raise UserError(f"{path}: a file of format {kind} ends in {SUFFIXES[kind]}")
+    path = export_path(kind, folder, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")  # PyTorch takes no file name that begins with a dot
     write = {"onnx": _write_onnx, "torchscript": _write_torchscript, "torch-export": _write_torch_export}[kind]
