@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -66,8 +68,7 @@ class Found(Metric):
     def compute(self) -> Tensor:
         true, found = (_rows(state) for state in (self.true, self.found))
         truths, detections = [], []
-        for position in true[true[:, 1] < 0, 0].unique():
-            own, seen = (rows[(rows[:, 0] == position) & (rows[:, 1] >= 0)].numpy() for rows in (true, found))
+        for own, seen in zip(_by_image(true), _by_image(found), strict=True):
             truths.append(Truth(own[:, 3:].astype("f4"), own[:, 1].astype("i8"), own[:, 2] > 0))
             detections.append(Detections(seen[:, 3:].astype("f4"), seen[:, 1].astype("i8"), seen[:, 2].astype("f4")))
         value = self._score(truths, detections, self._classes)
@@ -77,3 +78,10 @@ class Found(Metric):
 def _rows(state: Any) -> Tensor:
     rows = torch.cat(state) if isinstance(state, list) else state
     return rows.cpu()
+
+
+def _by_image(rows: Tensor) -> list[NDArray[np.float64]]:
+    """Rows of each image in the order of their numbers, without those that stand for the images."""
+    images = rows[:, 0].sort(stable=True)
+    counts = images.values.unique(return_counts=True)[1].tolist()
+    return [part[part[:, 1] >= 0].numpy() for part in rows[images.indices].split(counts)]

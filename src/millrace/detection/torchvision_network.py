@@ -74,7 +74,8 @@ class TorchvisionDetector(Detector):
         that the norm layers inside them stay as they are.
         """
         rpn, heads = self.network.rpn, self.network.roi_heads
-        with torch.random.fork_rng():
+        devices = [images.tensors.device] if images.tensors.is_cuda else []
+        with torch.random.fork_rng(devices):
             torch.manual_seed(VALIDATION_SEED)
             rpn.training = heads.training = True
             try:
@@ -154,7 +155,8 @@ class _Pyramid(nn.Module):
         try:
             if not timm.is_model(settings.encoder):
                 raise ValueError("timm has no such encoder")  # and would look elsewhere for some names
-            indices = [_levels_of(settings.encoder).reduction().index(2**level) for level in own]
+            reductions = _levels_of(settings.encoder).reduction()
+            indices = [reductions.index(2**level) for level in own]
             self.encoder = timm.create_model(settings.encoder, features_only=True, out_indices=indices)
             # Some encoders keep what comes after the last level that is asked for.
             stack, _, last = _feature_info(self.encoder).module_name()[-1].partition(".")
