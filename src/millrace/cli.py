@@ -16,7 +16,7 @@ from typing import Any
 from millrace import params as parameters
 from millrace.errors import UserError
 
-TASKS = ("spheroid", "keyframes", "compression")
+TASKS = ("spheroid", "keyframes", "compression", "detection")
 STAGES = {
     "sample": "write the built-in sample data set",
     "parse": "read raw timelines into one table",
@@ -24,6 +24,7 @@ STAGES = {
     "prepare": "check raw data and turn it into arrays",
     "train": "train a model on the prepared data",
     "evaluate": "score the model on the test split, or with --raw on any labelled folder",
+    "report": "write the performance report of an evaluated model",
     "folds": "average the results of cross-validation",
 }
 EXPORT_FORMATS = ("onnx", "torchscript", "torch-export")
@@ -65,10 +66,24 @@ def _parser() -> argparse.ArgumentParser:
     fold = add("fold", "train and score one fold of cross-validation", _fold)
     fold.add_argument("fold", type=int)
     _add_folders(add("check", "check a raw folder; writes a report", _check), "--raw", "--out")
+    convert = add("convert", "write the annotations of a raw folder in another format", _convert)
+    convert.add_argument("--to", choices=("coco", "voc"), required=True)
+    _add_folders(convert, "--raw")
+    convert.add_argument("--out", type=Path, required=True, help="folder for the annotations; images are not copied")
     predict = add("predict", "run the model on files of your own", _predict)
-    predict.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files, or folders of them")
+    predict.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="files, or folders of them; detection: quoted patterns too",
+    )
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
-    predict.add_argument("--probabilities", action="store_true", help="write the model's raw outputs too")
+    predict.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="write the model's raw outputs too; detection: list also boxes below the least score",
+    )
     _add_model(predict)
     export = add("export", "write the model in another format and check that it agrees", _export)
     export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
@@ -173,6 +188,13 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if clean else 1
 
 
+def _convert(options: argparse.Namespace) -> int:
+    task, _ = _sections(options)
+    _module(options, "convert").convert(options.raw or Path(task.raw), options.out, options.to, task.prepare)
+    print(f"Annotations: {options.out}")
+    return 0
+
+
 def _predict(options: argparse.Namespace) -> int:
     task, runtime = _sections(options)
     failures = _module(options, "predict").predict_files(
@@ -185,13 +207,18 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from millrace.training.export import export
+    if importlib.util.find_spec(f"millrace.{options.task}.model_export") is not None:
+        task, _ = _sections(options)
+        export_model = _module(options, "model_export").export_model
+        path, difference = export_model(_model(options), options.format, options.out, task)
+    else:
+        from millrace.training.export import export
 
-    module = _module(options, "model")
-    if not hasattr(module, "load_for_export"):
-        raise UserError(f"the task {options.task} has no 'export'")
-    network, example = module.load_for_export(_model(options))
-    path, difference = export(network, example, options.format, _model(options), options.out)
+        module = _module(options, "model")
+        if not hasattr(module, "load_for_export"):
+            raise UserError(f"the task {options.task} has no 'export'")
+        network, example = module.load_for_export(_model(options))
+        path, difference = export(network, example, options.format, _model(options), options.out)
     print(f"{path}: largest difference from the model {difference:.2g}")
     return 0
 

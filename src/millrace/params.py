@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from millrace.compression.params import Compression
+from millrace.detection.params import Detection
 from millrace.errors import UserError
 from millrace.files import write_text
 from millrace.keyframes.params import Keyframes
@@ -30,6 +31,7 @@ class Params(Section):
     spheroid: Spheroid = Spheroid()
     keyframes: Keyframes = Keyframes()
     compression: Compression = Compression()
+    detection: Detection = Detection()
 
 
 def load(path: Path = PARAMS) -> Params:

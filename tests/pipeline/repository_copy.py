@@ -52,6 +52,21 @@ SMALL = [
     "compression.train.calibration_patches=2",
     "compression.evaluate.codecs=[jpeg2000]",
     "compression.evaluate.examples=1",
+    "detection.sample.images=24",
+    "detection.sample.width_px=128",
+    "detection.sample.height_px=128",
+    "detection.train.epochs=1",
+    "detection.train.batch_size=4",
+    "detection.train.pictures_every=0",
+    "detection.train.resize={short_side_px: 64, long_side_px: 96}",
+    "detection.train.model.encoder=resnet10t",
+    "detection.train.model.encoder_weights=null",
+    "detection.train.model.norm=batch",
+    "detection.train.model.channels=8",
+    "detection.train.model.head=16",
+    "detection.train.model.proposals=20",
+    "detection.train.model.rois=16",
+    "detection.evaluate.examples=2",
 ]
 
 

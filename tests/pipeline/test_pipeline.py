@@ -18,13 +18,16 @@ COMPRESSION = [
     for step in ("sample", "prepare", *(f"train@q{number}" for number in (1, 2, 3, 4)), "evaluate")
 ]
 
+DETECTION = [f"detection-{step}" for step in ("sample", "prepare", "train", "evaluate", "report")]
+
 
 def assert_all_ran(output: str) -> None:
     """All stages, each task's in its order; which task comes first is DVC's choice."""
     ran = stages_run(output)
     assert [name for name in ran if name in SPHEROID] == SPHEROID
     assert [name for name in ran if name in KEYFRAMES] == KEYFRAMES
-    compression = [name for name in ran if name not in SPHEROID + KEYFRAMES]
+    assert [name for name in ran if name in DETECTION] == DETECTION
+    compression = [name for name in ran if name not in SPHEROID + KEYFRAMES + DETECTION]
     assert sorted(compression) == sorted(COMPRESSION)
     assert compression[-1] == "compression-evaluate"
 
@@ -103,6 +106,22 @@ def test_a_rate_point_is_trained_alone_and_its_files_come_back(copy):
     assert (copy.folder / "scene.mrz").stat().st_size < (copy.folder / "back.tif").stat().st_size
     copy.millrace("evaluate", "compression", "--raw", "data/sample/compression", "--out", "scored")
     assert (copy.folder / "scored/points.csv").is_file()
+
+
+def test_boxes_follow_a_parameter_as_far_as_it_reaches_and_pictures_get_theirs(copy):
+    ran = stages_run(copy.dvc("exp", "run", "-S", "detection.evaluate.match_iou=0.4"))
+    assert ran == ["detection-evaluate", "detection-report"]
+    scores = json.loads(copy.read("metrics/detection/evaluate.json"))
+    assert {"ap", "ap50", "ar100", "f1", "score_threshold", "per_class"} <= scores["model"].keys() & scores[
+        "baseline"
+    ].keys()
+    assert "# " in copy.read("metrics/detection/report.md")
+    copy.millrace("predict", "detection", "data/sample/detection/images", "--out", "predicted")
+    assert isinstance(json.loads((copy.folder / "predicted/results.json").read_text()), list)
+    copy.millrace("evaluate", "detection", "--raw", "data/sample/detection", "--out", "scored")
+    assert "model" in json.loads((copy.folder / "scored/evaluate.json").read_text())
+    copy.millrace("convert", "detection", "--to", "voc", "--out", "voc")
+    assert len(list((copy.folder / "voc").rglob("*.xml"))) == 24
 
 
 def test_the_source_systems_preset_trains(copy):
@@ -198,11 +217,11 @@ def test_two_processes_train_through_the_command_line(copy):
 
 def test_the_preset_turns_cross_validation_on(copy):
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
-    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION}
     copy.millrace("params", "--preset", "crossvalidation")
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
     folds = {*(f"spheroid-fold@{fold}" for fold in range(5)), "spheroid-folds@all"}
-    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *folds}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION, *folds}
     copy.millrace("params", "--set", "spheroid.crossvalidation.folds=[1, 4]")
     assert stages_run(copy.dvc("repro")) == ["spheroid-fold@1", "spheroid-fold@4", "spheroid-folds@all"]
     assert json.loads(copy.read("metrics/spheroid/folds.json"))["folds"] == 2
