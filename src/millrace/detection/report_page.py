@@ -11,7 +11,7 @@ import markdown
 from markdown.extensions.toc import TocExtension
 from PIL import Image
 
-PICTURE_BYTES = 1_000_000
+PICTURE_BYTES = 300_000
 """The largest picture that is put in as it is; larger ones are reduced to it."""
 _SIDES_PX = (2400, 1800, 1200, 800)
 _STYLE = """
