@@ -334,3 +334,18 @@ def test_what_cannot_be_kept_is_said(tmp_path):
     with Raster(path, max_pixels=LIMIT) as raster:
         assert raster.metadata.nodata is None
         assert raster.not_kept == ("tags of the domain mine", "1 tag(s) that are empty, too long or oddly named")
+
+
+def test_a_block_is_decoded_once_for_the_windows_that_it_holds(tmp_path):
+    path = tmp_path / "strips.tif"
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint16", compress="lzw", blockysize=32
+    ) as dataset:
+        dataset.write(values, 1)
+    with Raster(path, max_pixels=4096) as raster:
+        assert (raster.read(1, Window(0, 0, 64, 8))[0] == values[:8]).all()
+        assert (raster.read(1, Window(0, 32, 64, 8))[0] == values[32:40]).all()
+        with path.open("r+b") as stream:
+            stream.write(bytes(path.stat().st_size))
+        assert (raster.read(1, Window(0, 8, 64, 8))[0] == values[8:16]).all()

@@ -23,7 +23,7 @@ _OPTIONS = {
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",  # that way reads a truncated PNG without an error
     "GDAL_TIFF_INTERNAL_MASK": "YES",
     "GTIFF_POINT_GEO_IGNORE": "NO",
-    "GDAL_CACHEMAX": 128,
+    "GDAL_CACHEMAX": 128 << 20,  # rasterio passes bytes on
 }
 
 
