@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageFont
 
-from millrace.imagery.pictures import outlines, sheet, write_png
+from millrace.imagery.pictures import CAPTION_PX, _shortened, outlines, sheet, write_png
 
 RED, BLUE, YELLOW = (255, 0, 0), (0, 0, 255), (255, 255, 0)
 LABELS = hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(0, 2))
@@ -90,6 +92,29 @@ def test_a_long_caption_stays_in_its_cell_and_keeps_both_ends():
         assert (other != page).any()
 
 
+def longest_that_fits(text, font, width_px):
+    for kept in range(len(text), 0, -1):
+        head = kept // 2
+        shortened = text if kept == len(text) else f"{text[:head]}...{text[len(text) - (kept - head) :]}"
+        if font.getlength(shortened) <= width_px:
+            return shortened
+    return ""
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=60), st.integers(0, 300))
+def test_a_caption_keeps_as_many_letters_as_fit(text, width_px):
+    font = ImageFont.load_default(CAPTION_PX)
+    assert _shortened(text, font, width_px) == longest_that_fits(text, font, width_px)
+
+
+def test_a_caption_of_thousands_of_letters_is_measured_a_few_times():
+    measured = []
+    font = SimpleNamespace(getlength=lambda text: measured.append(text) or 7.0 * len(text))
+    assert _shortened("a" * 2500 + "b" * 2500, font, 70) == "aaa...bbbb"
+    assert len(measured) < 20
+
+
 def test_a_caption_a_picture():
     with pytest.raises(ValueError, match="shorter"):
         sheet([plain(9, 9, RED), plain(9, 9, RED)], ["a"], 1, 120)
@@ -103,3 +128,14 @@ def test_png_files_are_equal_for_equal_pictures(tmp_path):
     with Image.open(tmp_path / "two.png") as image:
         assert not image.info
         np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def test_a_picture_of_few_colours_is_small_and_near(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 40, (64, 64, 3))
+    picture = (np.indices((64, 64)).sum(0)[..., None] + noise).astype(np.uint8)
+    write_png(tmp_path / "all.png", picture)
+    write_png(tmp_path / "few.png", picture, 256)
+    assert (tmp_path / "few.png").stat().st_size < 0.6 * (tmp_path / "all.png").stat().st_size
+    few = np.asarray(Image.open(tmp_path / "few.png").convert("RGB"))
+    assert len(np.unique(few.reshape(-1, 3), axis=0)) <= 256
+    assert np.abs(few.astype(int) - picture).mean() < 6

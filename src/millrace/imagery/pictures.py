@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,10 +79,17 @@ def sheet(
     return np.asarray(page)
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB or grey picture; equal pictures are equal bytes."""
+def write_png(path: Path, picture: NDArray[np.uint8], colours: int | None = None) -> None:
+    """Write an RGB or grey picture; equal pictures are equal bytes.
+
+    Args:
+        path: The file.
+        picture: (H, W, 3) or (H, W).
+        colours: At most 256 colours near to the picture's, for a smaller file; None keeps all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, format="PNG")
+    image = Image.fromarray(picture)
+    (image if colours is None else image.quantize(colours)).save(path, format="PNG")
 
 
 def _inner_borders(labels: NDArray[np.int32], line_px: int) -> NDArray[np.bool_]:
@@ -96,9 +104,9 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
     """Text that fits: names of one series differ at their ends, so the middle gives way to an ellipsis."""
     if font.getlength(text) <= width_px:
         return text
-    for kept in range(len(text) - 1, 0, -1):
-        head = kept // 2
-        shortened = f"{text[:head]}...{text[len(text) - (kept - head) :]}"
-        if font.getlength(shortened) <= width_px:
-            return shortened
-    return ""
+
+    def without_middle(kept: int) -> str:
+        return f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+
+    kept = bisect_right(range(1, len(text)), float(width_px), key=lambda each: font.getlength(without_middle(each)))
+    return without_middle(kept) if kept else ""
