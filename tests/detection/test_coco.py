@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.detection import json_elements
-from millrace.detection.coco import read_coco, read_coco_files, why_no_boxes, write_coco
+from millrace.detection.coco import read_coco, why_no_boxes, write_coco
 from millrace.detection.fields import LISTED
 from millrace.detection.params import Prepare
 
@@ -230,65 +230,6 @@ def test_damaged_files_are_read_or_have_problems(tmp_path):
         survives(lambda: why_no_boxes(path, DEFAULT), path, whole)
 
 
-# Several files
-
-
-def test_what_several_files_have_is_one(tmp_path):
-    rest = {"info": {"year": 1}, "licenses": [1]}
-    first = write_json(tmp_path / "a.json", content(images=[an_image(1), an_image(2)], **rest))
-    annotations = [an_annotation(1), an_annotation(2, image_id=3)]
-    second = write_json(
-        tmp_path / "b.json",
-        content(images=[an_image(2), an_image(3)], annotations=annotations, categories=[a_category(1), a_category(5)]),
-    )
-    dataset, problems = read_coco_files([first, second], DEFAULT, extra=True)
-    assert problems == []
-    assert [(each.id, each.source) for each in dataset.images] == [(1, first), (2, first), (3, second)]
-    assert [(each.id, each.source) for each in dataset.annotations] == [(1, first), (2, second)]
-    assert [each.id for each in dataset.categories] == [1, 5]
-    assert dataset.extra == rest
-
-
-CLASHES = {
-    "category": (
-        {"categories": [a_category(1, name="dog")]},
-        "id 1 is the category 'dog' here and the category 'class 1' in ",
-    ),
-    "name": ({"categories": [a_category(2, name="class 1")]}, "category 'class 1' has the id 2 here and 1 in "),
-    "image": (
-        {"images": [an_image(1, file_name="b.jpg")]},
-        "id 1 is the image 'b.jpg' of 40 x 30 pixels here and the image '1.jpg' of 40 x 30 pixels in ",
-    ),
-    "size": (
-        {"images": [an_image(1, width=41)]},
-        "id 1 is the image '1.jpg' of 41 x 30 pixels here and the image '1.jpg' of 40 x 30 pixels in ",
-    ),
-    "box": (
-        {"annotations": [an_annotation(1, bbox=[1, 2, 3, 5])]},
-        "id 1 is the box [1.0, 2.0, 3.0, 5.0] of category 1 in image 1 here and the box [1.0, 2.0, 3.0, 4.0] of "
-        "category 1 in image 1 in ",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CLASHES)
-def test_files_that_disagree_are_a_problem_of_both(case, tmp_path):
-    changes, reason = CLASHES[case]
-    first, second = write_json(tmp_path / "a.json", content()), write_json(tmp_path / "b.json", content(**changes))
-    (problem,) = read_coco_files([first, second], DEFAULT)[1]
-    assert (problem.path, problem.reason) == (second, f"{reason}{first}")
-
-
-def test_what_one_file_has_twice_stays_twice(tmp_path):
-    twice = content(images=[an_image(1), an_image(1)], annotations=[an_annotation(1), an_annotation(1, image_id=2)])
-    other = content(images=[an_image(2)], annotations=[an_annotation(2)])
-    paths = [write_json(tmp_path / "a.json", twice), write_json(tmp_path / "b.json", other)]
-    dataset, problems = read_coco_files(paths, DEFAULT)
-    assert problems == []
-    assert [each.id for each in dataset.images] == [1, 1, 2]
-    assert [each.id for each in dataset.annotations] == [1, 1, 2]
-
-
 # Writing
 
 
@@ -360,12 +301,8 @@ def test_files_for_other_tasks_are_known(case, tmp_path):
 
 
 @pytest.mark.skipif(not SHARED, reason="MILLRACE_SHARED_DATA does not name a folder of real data")
-def test_real_files_are_read_and_merged():
+def test_real_files_are_read():
     folder = Path(SHARED or "") / "detection/bccd"
     whole, problems = read_coco(folder / "instances.json", DEFAULT)
     assert problems == []
     assert (len(whole.images), len(whole.annotations)) == (364, 4886)
-    parts = [folder / f"instances_{side}.json" for side in ("train", "val", "test")]
-    merged, problems = read_coco_files(parts, DEFAULT)
-    assert problems == []
-    assert comparable(merged) == comparable(whole)

@@ -246,17 +246,20 @@ def test_without_repetition_each_image_is_drawn_once(store):
 
 
 @pytest.mark.parametrize("repeat", [0.0, 0.7])
-def test_groups_say_which_samples_are_upright(repeat):
+@pytest.mark.parametrize(
+    "changes", [{}, {"turn": True}, {"crop": 0.5, "crop_share": 0.3}, {"mosaic": 0.5, "turn": True}]
+)
+def test_groups_say_which_samples_are_upright(repeat, changes):
     shapes = [(32, 48) if number % 2 else (48, 32) for number in range(15)]
     fake = classes_of(*([{0}] * 12 + [{1}] * 3), shapes=shapes)
-    dataset = TrainingImages(fake, list(range(15)), settings(repeat=repeat))
+    dataset = TrainingImages(fake, list(range(15)), settings(repeat=repeat, augmentation=Augmentation(**changes)))
     for epoch in range(5):
         groups = dataset.groups(epoch)
         assert groups.shape == (len(dataset),)
         assert groups.dtype == np.int64
         for index, group in enumerate(groups.tolist()):
             height, width = dataset[epoch, index]["images"].shape[-2:]
-            assert group == int(height > width)
+            assert group == int(height > width) or height == width
     assert TrainingImages(fake, list(range(15)), settings(group_by_shape=False)).groups(0) is None
 
 

@@ -31,7 +31,8 @@ SUMMARY = {
 TABLES = {
     "per_class.csv": ["category", "boxes", "ap", "ap50", "precision", "recall", "f1"],
     "pr_curve.csv": ["category", "recall", "precision", "score"],
-    "f1_curve.csv": ["split", "score", "precision", "recall", "f1"],
+    "f1_curve.csv": ["score", "precision", "recall", "f1", "f1_validation"],
+    "precision_recall.csv": ["recall", "model", "baseline"],
     "confusion.csv": ["actual", "predicted", "count"],
     "errors.csv": ["kind", "count", "share", "ap50_gain"],
     "sizes.csv": ["size", "boxes", "ap", "ar"],
@@ -181,8 +182,10 @@ def test_the_tables_agree_with_the_summary(case, tmp_path):
     own = curve[curve["category"] == "Bär/ä"]
     assert own["precision"].sum() / 101 == pytest.approx(model["per_class"]["Bär/ä"]["ap50"], abs=1e-6)
     f1 = pd.read_csv(folder / "f1_curve.csv")
-    at = f1[(f1["split"] == "test") & (f1["score"] == 0.6)].iloc[0]
+    at = f1[f1["score"] == 0.6].iloc[0]
     assert at["f1"] == pytest.approx(model["f1"], abs=1e-6)
+    mean = pd.read_csv(folder / "precision_recall.csv")["model"].mean()
+    assert mean == pytest.approx(model["ap50"], abs=1e-6)
 
 
 def test_the_boxes_that_are_written_score_as_they_were_scored(case, tmp_path):
@@ -206,7 +209,7 @@ def test_equal_runs_write_equal_bytes(case, tmp_path):
     score(case, tmp_path / "first")
     score(case, tmp_path / "second")
     files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file())
-    assert len(files) == 12
+    assert len(files) == 13
     for file in files:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
 

@@ -18,7 +18,7 @@ from millrace.detection import model, train
 from millrace.detection.anchors import fit_anchors
 from millrace.detection.data import TrainingImages, ValidationImages, training_boxes
 from millrace.detection.finder import Finder
-from millrace.detection.found import METRICS
+from millrace.detection.found import NAMES
 from millrace.detection.matching import best_threshold
 from millrace.detection.params import Detection, Evaluate
 from millrace.detection.store import PREPARED, Store
@@ -70,7 +70,7 @@ def test_training_leaves_a_model_its_threshold_metrics_and_pictures(tmp_path, mo
     config = json.loads(Path("models/detection/config.json").read_text())
     metrics = json.loads(Path("metrics/detection/train/metrics.json").read_text())
     kept = metrics["kept"]
-    assert kept.keys() >= {"val_loss", "train_loss", *(f"val_{name}" for name in METRICS)}
+    assert kept.keys() >= {"val_loss", "train_loss", *(f"val_{name}" for name in NAMES)}
     assert config["task"] == "detection"
     assert config["classes"] == CATEGORIES
     assert config["score_threshold"] == kept["val_score_threshold"]
@@ -304,6 +304,19 @@ def test_settings_that_cannot_be_are_refused_before_training(tmp_path, monkeypat
     with pytest.raises(UserError, match=message):
         train.run(section(**changes), QUIET)
     assert not Path("models").exists()
+
+
+@pytest.mark.parametrize(("backend", "libraries"), [("torchvision", ()), ("detectron2", ("detectron2", "fvcore"))])
+def test_an_interrupted_training_is_continued_only_with_the_libraries_of_its_backend(
+    tmp_path, monkeypatch, backend, libraries
+):
+    prepared(tmp_path, monkeypatch)
+    network, noted = model.build(section().train.model, 2), []
+    monkeypatch.setattr(model, "build", lambda *of: network)
+    monkeypatch.setattr(train, "fit", lambda *of: None)
+    monkeypatch.setattr(train, "fingerprint", lambda *of: noted.append(of[-1]))
+    train.run(section(model={"backend": backend, "encoder": "resnet18"}), QUIET)
+    assert noted == [libraries]
 
 
 def test_without_prepared_data_it_is_said_what_to_run(workspace):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from box_sets import EMPTY, NOTHING, found, random_set, truth
 
+from millrace.detection import found as found_module
 from millrace.detection.boxes import Detections, Truth
-from millrace.detection.found import METRICS, Found
+from millrace.detection.found import NAMES, Found, FoundValue
 from millrace.detection.matching import DEFAULT_THRESHOLD, best_threshold
 from millrace.detection.scores import coco_scores
 
@@ -27,11 +28,15 @@ def update(metric: Found, position: int, true: Truth, each: Detections) -> None:
     )
 
 
-def gathered(truths, detections, name: str, order=None, classes: int = CLASSES) -> float:
-    metric = Found(name, classes)
+def gathered(truths, detections, order=None, classes: int = CLASSES) -> dict[str, float]:
+    metric = Found(classes)
     for position in order or range(len(truths)):
         update(metric, position, truths[position], detections[position])
-    return float(metric.compute())
+    return numbers(metric)
+
+
+def numbers(metric: Found) -> dict[str, float]:
+    return {name: float(value) for name, value in metric.compute().items()}
 
 
 def expected(truths, detections, classes: int = CLASSES) -> dict[str, float]:
@@ -40,37 +45,34 @@ def expected(truths, detections, classes: int = CLASSES) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_metrics_are_those_of_the_whole_set(seed):
+def test_the_values_are_those_of_the_whole_set(seed):
     truths, detections = random_set(seed, crowd=0.1)
     whole = expected(truths, detections)
-    assert whole.keys() == METRICS.keys()
+    assert tuple(whole) == NAMES
     assert 0.05 < whole["ap"] < whole["ap50"] < 0.95
-    for name in METRICS:
-        assert gathered(truths, detections, name) == pytest.approx(whole[name], abs=1e-9), name
+    assert gathered(truths, detections) == pytest.approx(whole, abs=1e-9)
 
 
 def test_the_order_of_the_images_does_not_matter():
     truths, detections = random_set(2, crowd=0.1)
-    for name in METRICS:
-        backwards = gathered(truths, detections, name, list(range(len(truths)))[::-1])
-        assert backwards == gathered(truths, detections, name)
+    assert gathered(truths, detections, list(range(len(truths)))[::-1]) == gathered(truths, detections)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_images_without_boxes_count(name):
+def test_images_without_boxes_count():
     box = (0, 10, 10, 40, 40)
     hit, false_alarm = (0, 0.9, 10, 10, 40, 40), (0, 0.95, 100, 100, 130, 140)
     truths = [truth(box), EMPTY, EMPTY, truth(box)]
     detections = [found(hit), found(false_alarm), NOTHING, NOTHING]
-    assert gathered(truths, detections, name) == pytest.approx(expected(truths, detections)[name], abs=1e-9)
-    without = gathered(truths[:1] + truths[3:], detections[:1] + detections[3:], name)
-    if name in ("ap", "ap50", "f1"):  # the detection in the empty image is a false alarm
-        assert gathered(truths, detections, name) < without
+    values = gathered(truths, detections)
+    assert values == pytest.approx(expected(truths, detections), abs=1e-9)
+    without = gathered(truths[:1] + truths[3:], detections[:1] + detections[3:])
+    for name in ("ap", "ap50", "f1"):  # the detection in the empty image is a false alarm
+        assert values[name] < without[name]
 
 
 def test_where_there_is_nothing_to_find_the_scores_are_zero_and_the_threshold_is_usable():
     for detections in ([NOTHING, NOTHING], [found((1, 0.7, 0, 0, 9, 9)), NOTHING]):
-        values = {name: gathered([EMPTY, EMPTY], detections, name) for name in METRICS}
+        values = gathered([EMPTY, EMPTY], detections)
         assert values == {"ap": 0.0, "ap50": 0.0, "f1": 0.0, "score_threshold": DEFAULT_THRESHOLD}
 
 
@@ -81,30 +83,47 @@ def test_processes_put_their_images_together(shares):
     """As torchmetrics does: each list is concatenated, then those of all processes are."""
     truths, detections = random_set(3, crowd=0.1)
     truths[5], detections[7] = EMPTY, NOTHING
-    for name in METRICS:
-        states = {"true": [], "found": []}
-        for share in shares:
-            metric = Found(name, CLASSES)
-            for position in share:
-                update(metric, position, truths[position], detections[position])
-            for state, parts in states.items():
-                parts.append(torch.cat(getattr(metric, state)))
-        whole = Found(name, CLASSES)
-        whole.true, whole.found = torch.cat(states["true"]), torch.cat(states["found"])
-        whole._update_count = 1  # or it warns
-        assert float(whole.compute()) == pytest.approx(expected(truths, detections)[name], abs=1e-9)
+    states = {"true": [], "found": []}
+    for share in shares:
+        metric = Found(CLASSES)
+        for position in share:
+            update(metric, position, truths[position], detections[position])
+        for state, parts in states.items():
+            parts.append(torch.cat(getattr(metric, state)))
+    whole = Found(CLASSES)
+    whole.true, whole.found = torch.cat(states["true"]), torch.cat(states["found"])
+    whole._update_count = 1  # or it warns
+    assert numbers(whole) == pytest.approx(expected(truths, detections), abs=1e-9)
 
 
 def test_a_metric_starts_again_after_a_reset():
     truths, detections = random_set(4, crowd=0.1)
-    metric = Found("ap", CLASSES)
+    metric = Found(CLASSES)
+    values = [FoundValue(metric, name) for name in NAMES]
     for position in range(len(truths)):
         update(metric, position, truths[position], detections[position])
-    metric.compute()
-    metric.reset()
+    assert {name: float(value.compute()) for name, value in zip(NAMES, values, strict=True)} == numbers(metric)
+    for value in values:
+        value.reset()
     update(metric, 0, truth((0, 10, 10, 40, 40)), found((0, 0.5, 10, 10, 40, 40)))
-    assert float(metric.compute()) == pytest.approx(1.0)
+    assert [float(value.compute()) for value in values] == pytest.approx([1.0, 1.0, 1.0, 0.5])
+
+
+def test_all_values_are_from_one_scoring_of_one_copy_of_the_boxes(monkeypatch):
+    scorings = []
+    for score in (coco_scores, best_threshold):
+        monkeypatch.setattr(
+            found_module, score.__name__, lambda *of, score=score: scorings.append(score.__name__) or score(*of)
+        )
+    metric = Found(CLASSES)
+    values = [FoundValue(metric, name) for name in NAMES]
+    update(metric, 0, truth((0, 10, 10, 40, 40)), found((0, 0.5, 10, 10, 40, 40)))
+    for value in values:
+        value.compute()
+    assert sorted(scorings) == ["best_threshold", "coco_scores"]
+    assert {id(part) for value in values for part in value.modules() if isinstance(part, Found)} == {id(metric)}
+    assert not any(value.metric_state for value in values)
 
 
 def test_higher_is_better_so_that_training_knows_the_mode():
-    assert all(Found(name, CLASSES).higher_is_better for name in METRICS)
+    assert all(FoundValue(Found(CLASSES), name).higher_is_better for name in NAMES)

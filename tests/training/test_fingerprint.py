@@ -44,6 +44,31 @@ def test_a_moved_byte_is_a_change(data):
     assert print_of(data)["data"] != before["data"]
 
 
+def install(folder, version: str, record: str | None) -> None:
+    """What an installer leaves of a library."""
+    noted = folder / "home_made.dist-info"
+    noted.mkdir(parents=True, exist_ok=True)
+    (noted / "METADATA").write_text(f"Metadata-Version: 2.1\nName: home-made\nVersion: {version}\n")
+    if record is not None:
+        (noted / "RECORD").write_text(record)
+
+
+def test_another_build_of_a_named_library_is_a_change_though_its_version_stays(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+    def libraries(version: str, record: str | None) -> str:
+        install(tmp_path / "site", version, record)
+        return fingerprint(data, {}, "millrace.spheroid.train", libraries=("home-made",))["libraries"]
+
+    plain = fingerprint(data, {}, "millrace.spheroid.train")["libraries"]
+    assert "home-made" not in plain
+    told = [libraries("0.6", None), libraries("0.6", "a.py,sha256=x,1\n"), libraries("0.6", "a.py,sha256=y,1\n")]
+    told.append(libraries("0.7", "a.py,sha256=y,1\n"))
+    assert len(set(told)) == 4
+    assert all(each.startswith(f"{plain} home-made-0.") for each in told)
+    assert libraries("0.7", "a.py,sha256=y,1\n") == told[-1]
+
+
 def test_scratch_names_what_changed(tmp_path):
     scratch = Scratch(tmp_path)
     assert scratch.changed_since_interruption({"data": "1"}) is None

@@ -73,6 +73,34 @@ def resized(sample: Labelled, size: tuple[int, int]) -> Labelled:
     return Labelled(with_size(sample.picture, size), sample.boxes * factors, sample.labels)
 
 
+class Frame(NamedTuple):
+    """What decides whether an augmented picture is upright.
+
+    Attributes:
+        mosaic: Whether it has the shape of the picture and holds four.
+        window: Else, what is taken of the picture: top, left, height, width; None takes all.
+        turns: And how often that is turned by 90 degrees.
+    """
+
+    mosaic: bool
+    window: tuple[int, int, int, int] | None
+    turns: int
+
+    def upright(self, height: int, width: int) -> bool:
+        """Whether a picture of this shape becomes higher than wide."""
+        if self.window is not None:
+            height, width = self.window[2:]
+        return width > height if self.turns % 2 else height > width
+
+
+def draw_frame(height: int, width: int, settings: Augmentation, rng: np.random.Generator) -> Frame:
+    """The first that `augmented` draws, so that a picture's shape can be told without the picture."""
+    if rng.random() < settings.mosaic:
+        return Frame(True, None, 0)
+    window = _random_window(height, width, settings, rng) if rng.random() < settings.crop else None
+    return Frame(False, window, _turns(settings, rng))
+
+
 def augmented(
     sample: Labelled,
     resize: Resize,
@@ -89,15 +117,16 @@ def augmented(
         rng: Decides all of it.
         another: Draws further samples for a mosaic.
     """
-    if rng.random() < settings.mosaic:
+    frame = draw_frame(*shape_of(sample.picture), settings, rng)
+    if frame.mosaic:
         parts = [sample, *(another() for _ in range(3))]
-        parts = [_turned(_scaled(part, resize, settings, rng), settings, rng) for part in parts]
+        parts = [_turned(_scaled(part, resize, settings, rng), _turns(settings, rng), settings, rng) for part in parts]
         height, width = network_size(*shape_of(sample.picture), resize)
         sample = _mosaic(parts, height, width, settings.min_visible, rng)
     else:
-        if rng.random() < settings.crop:
-            sample = _random_crop(sample, settings, rng)
-        sample = _turned(_scaled(sample, resize, settings, rng), settings, rng)
+        if frame.window is not None:
+            sample = cropped(sample, *frame.window, settings.min_visible)
+        sample = _turned(_scaled(sample, resize, settings, rng), frame.turns, settings, rng)
     return Labelled(_recoloured(sample.picture, settings, rng), sample.boxes, sample.labels)
 
 
@@ -119,9 +148,12 @@ def _scaled(sample: Labelled, resize: Resize, settings: Augmentation, rng: np.ra
     return resized(sample, network_size(*shape_of(sample.picture), resize, factor))
 
 
-def _turned(sample: Labelled, settings: Augmentation, rng: np.random.Generator) -> Labelled:
+def _turns(settings: Augmentation, rng: np.random.Generator) -> int:
+    return int(rng.integers(4)) if settings.turn else 0
+
+
+def _turned(sample: Labelled, turns: int, settings: Augmentation, rng: np.random.Generator) -> Labelled:
     picture, boxes, labels = sample
-    turns = int(rng.integers(4)) if settings.turn else 0
     for _ in range(turns):
         width = picture.shape[-1]
         picture = torch.rot90(picture, 1, (1, 2))  # anticlockwise: the right edge becomes the top
@@ -137,11 +169,11 @@ def _turned(sample: Labelled, settings: Augmentation, rng: np.random.Generator) 
     return Labelled(picture, boxes, labels)
 
 
-def _random_crop(sample: Labelled, settings: Augmentation, rng: np.random.Generator) -> Labelled:
-    shape = shape_of(sample.picture)
-    height, width = (max(1, round(side * rng.uniform(settings.crop_share, 1))) for side in shape)
-    top, left = int(rng.integers(0, shape[0] - height + 1)), int(rng.integers(0, shape[1] - width + 1))
-    return cropped(sample, top, left, height, width, settings.min_visible)
+def _random_window(
+    height: int, width: int, settings: Augmentation, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    tall, wide = (max(1, round(side * rng.uniform(settings.crop_share, 1))) for side in (height, width))
+    return int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1)), tall, wide
 
 
 def _mosaic(parts: list[Labelled], height: int, width: int, min_visible: float, rng: np.random.Generator) -> Labelled:

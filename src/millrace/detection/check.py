@@ -14,9 +14,10 @@ import pandas as pd
 from millrace.detection.checks import Checked, check_dataset
 from millrace.detection.data_pictures import write_sheet
 from millrace.detection.dataset import Dataset
-from millrace.detection.findings import TABLE, Finding, printable, stops, table, told
+from millrace.detection.findings import TABLE, Done, Finding, printable, stops, table, told
 from millrace.detection.image_checks import inspect_all
 from millrace.detection.raw import Raw, load
+from millrace.errors import Problem
 from millrace.files import write_csv, write_json
 from millrace.settings import Runtime
 from millrace.splitting import SIDES
@@ -54,11 +55,10 @@ def check_folder(raw: Path, settings: Prepare, runtime: Runtime) -> Report:
     found, dataset, problems = load(raw, settings)
     inspected = inspect_all(found, dataset.images, settings, runtime)
     checked = check_dataset(dataset, inspected, found.lists, settings, raw)
-    structure = []
-    for problem in problems:
-        file = problem.path.relative_to(raw) if problem.path.is_relative_to(raw) else problem.path
-        structure.append(Finding("structure", file.as_posix(), None, "", None, problem.reason, "stopped"))
-    checked.findings[:0] = structure
+    checked.findings[:0] = [
+        *(_of_file(problem, raw, "structure", "stopped") for problem in problems),
+        *(_of_file(note, raw, "ids_shared", "renumbered") for note in dataset.notes),
+    ]
     return Report(found, dataset, checked, [inspected[entry].path for entry in checked.images["entry"]])
 
 
@@ -167,6 +167,11 @@ def print_check(raw: Path, out: Path, params: Detection, runtime: Runtime) -> bo
     print(*told(checked.findings), sep="\n")
     print(f"\nTables and pictures: {out}")
     return not stops(checked.findings)
+
+
+def _of_file(problem: Problem, raw: Path, kind: str, done: Done) -> Finding:
+    file = problem.path.relative_to(raw) if problem.path.is_relative_to(raw) else problem.path
+    return Finding(kind, file.as_posix(), None, "", None, problem.reason, done)
 
 
 def _round_up(value: float) -> float:

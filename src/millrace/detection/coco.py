@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from millrace.detection.dataset import Annotation, Category, Dataset, ImageEntry
 from millrace.detection.fields import Problems, Record, box, flag, shown, text, whole
@@ -16,8 +16,6 @@ from millrace.files import write_text
 
 LISTS = ("images", "annotations", "categories")
 _OTHER_TASKS = ("segmentation", "keypoints", "caption", "segments_info", "counts")
-Entry = TypeVar("Entry", Category, ImageEntry, Annotation)
-_Known = dict[int, tuple[Entry, Path]]
 
 
 def read_coco(path: Path, settings: Prepare, *, extra: bool = False) -> tuple[Dataset, list[Problem]]:
@@ -69,40 +67,6 @@ def read_coco(path: Path, settings: Prepare, *, extra: bool = False) -> tuple[Da
         problems.add(str(error), "JSON")
     categories, images, annotations = (tuple(found[name]) for name in ("categories", "images", "annotations"))
     return Dataset(categories, images, annotations, rest), problems.told()
-
-
-def read_coco_files(paths: Sequence[Path], settings: Prepare, *, extra: bool = False) -> tuple[Dataset, list[Problem]]:
-    """Read several files as one data set, in their order; no id is changed.
-
-    A category, an image or an annotation that more than one file has is one, that of the first file. It is a problem
-    if files use an id for different ones, or a category's name for different ids. Of the other top-level keys those
-    of the first file that has them are kept.
-
-    Returns:
-        As `read_coco`.
-    """
-    if len(paths) == 1:
-        return read_coco(paths[0], settings, extra=extra)
-    categories: _Known[Category] = {}
-    images: _Known[ImageEntry] = {}
-    annotations: _Known[Annotation] = {}
-    names: dict[str, tuple[int, Path]] = {}
-    merged: tuple[list[Category], list[ImageEntry], list[Annotation]] = ([], [], [])
-    rest: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for path in paths:
-        dataset, found = read_coco(path, settings, extra=extra)
-        clashes = Problems(path)
-        merged[0].extend(_merge(categories, dataset.categories, _told_category, path, clashes))
-        merged[1].extend(_merge(images, dataset.images, _told_image, path, clashes))
-        merged[2].extend(_merge(annotations, dataset.annotations, _told_annotation, path, clashes))
-        for category in dataset.categories:
-            number, file = names.setdefault(category.name, (category.id, path))
-            if number != category.id and file != path:
-                clashes.add(f"category {category.name!r} has the id {category.id} here and {number} in {file}", "names")
-        problems += found + clashes.told()
-        rest = {**dataset.extra, **rest}
-    return Dataset(tuple(merged[0]), tuple(merged[1]), tuple(merged[2]), rest), problems
 
 
 def write_coco(dataset: Dataset, path: Path) -> None:
@@ -230,32 +194,3 @@ def _list_instead(first: Any) -> str:
     if isinstance(first, dict) and "score" in first and "image_id" in first:
         return "is a list of results (detections with a score), not annotations"
     return f"is a list, not an object with {', '.join(LISTS)}"
-
-
-def _merge(
-    known: _Known[Entry], own: Iterable[Entry], told: Callable[[Entry], str], path: Path, clashes: Problems
-) -> list[Entry]:
-    """Those that no earlier file has; a clash for each that differs there. What a file itself has twice stays twice."""
-    new = []
-    for entry in own:
-        first, file = known.get(entry.id, (None, path))
-        if first is None:
-            new.append(entry)
-        elif told(first) != told(entry):
-            kind = f"ids of an {type(entry).__name__}"
-            clashes.add(f"id {entry.id} is {told(entry)} here and {told(first)} in {file}", kind)
-    known.update((entry.id, (entry, path)) for entry in new)
-    return new
-
-
-def _told_category(category: Category) -> str:
-    return f"the category {category.name!r}"
-
-
-def _told_image(image: ImageEntry) -> str:
-    return f"the image {image.file_name!r} of {image.width} x {image.height} pixels"
-
-
-def _told_annotation(annotation: Annotation) -> str:
-    place = annotation.x, annotation.y, annotation.width, annotation.height
-    return f"the box {list(place)} of category {annotation.category_id} in image {annotation.image_id}"

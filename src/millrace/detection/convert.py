@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +12,15 @@ from millrace.detection.raw import load
 from millrace.detection.voc_writer import write_voc
 from millrace.errors import DataError, UserError
 
+log = logging.getLogger(__name__)
 COCO_FILE, VOC_FOLDER = "instances.json", "Annotations"
 
 
 def convert(raw: Path, out: Path, target: Literal["coco", "voc"], settings: Prepare) -> None:
     """Write the annotations of a raw folder in a format: `instances.json`, or XML files in `Annotations/`.
 
-    Several files or folders become one. File names of images stay as they are, relative to the folder of images.
+    Several files or folders become one; what has to be renumbered for that is logged. File names of images stay as they
+    are, relative to the folder of images.
 
     Args:
         raw: As `detection.raw`.
@@ -34,6 +37,8 @@ def convert(raw: Path, out: Path, target: Literal["coco", "voc"], settings: Prep
     _, dataset, problems = load(raw, settings, extra=True)
     if problems:
         raise DataError(f"{raw} has annotations that cannot be read; nothing was written.", problems)
+    for note in dataset.notes:
+        log.warning("Renumbered: %s", note)
     out.mkdir(parents=True, exist_ok=True)
     if target == "coco":
         write_coco(dataset, out / COCO_FILE)

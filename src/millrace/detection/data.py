@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.detection.augment import Labelled, as_labelled, augmented, network_size, resized
+from millrace.detection.augment import Labelled, as_labelled, augmented, draw_frame, network_size, resized
 from millrace.detection.boxes import Truth
 from millrace.detection.params import Resize, Train
 from millrace.detection.store import Store
@@ -75,17 +75,25 @@ class TrainingImages(_Images):
         super().__init__(store, positions, settings.resize)
         self._settings = settings
         self._ends = np.cumsum(repeat_factors(store, positions, settings.repeat))
-        shapes = store.images[["height", "width"]].to_numpy()[positions]
-        self._upright = shapes[:, 0] > shapes[:, 1]
+        self._shapes: list[list[int]] = store.images[["height", "width"]].to_numpy()[positions].tolist()
 
     def __len__(self) -> int:
         return math.ceil(float(self._ends[-1]))  # so that places are at most 1 apart, and no image falls between two
 
     def groups(self, epoch: int) -> NDArray[np.int64] | None:
-        """Whether each sample of an epoch is upright, so that batches need little padding."""
+        """Whether each sample of an epoch is upright as it is augmented, so that batches need little padding."""
         if not self._settings.group_by_shape:
             return None
-        return self._upright[[self._image(epoch, index) for index in range(len(self))]].astype(np.int64)
+        upright = []
+        for index in range(len(self)):
+            height, width = self._shapes[self._image(epoch, index)]
+            frame = draw_frame(height, width, self._settings.augmentation, self._chance(epoch, index))
+            upright.append(frame.upright(height, width))
+        return np.array(upright, np.int64)
+
+    def _chance(self, epoch: int, index: int) -> np.random.Generator:
+        """What decides a sample's augmentation."""
+        return np.random.default_rng((self._settings.seed, epoch, index))
 
     def _image(self, epoch: int, index: int) -> int:
         # Systematic sampling: an image that is to be drawn 1.3 times is drawn once or twice, and that by the epoch.
@@ -95,7 +103,7 @@ class TrainingImages(_Images):
 
     def __getitem__(self, key: EpochIndex) -> dict[str, Any]:
         epoch, index = key
-        rng = np.random.default_rng((self._settings.seed, epoch, index))
+        rng = self._chance(epoch, index)
         position = self._positions[self._image(epoch, index)]
 
         def another() -> Labelled:

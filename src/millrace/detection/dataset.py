@@ -1,4 +1,4 @@
-"""An annotated set of images as its files state it: nothing renumbered, nothing mended."""
+"""An annotated set of images as its files state it: nothing mended, nothing renumbered but what clashes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from millrace.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class ImageEntry:
     """An image that a file speaks of; whether it exists is another question.
 
     Attributes:
-        id: As in the file; VOC, which has none, counts the annotation files in sorted order from 1.
+        id: As in the file, or another where several files use it for different images; VOC, which has none, counts the
+            annotation files in sorted order from 1.
         file_name: As in the file: relative to the folder of images, with slashes.
         width: Stated, in pixels; None where nothing is stated.
         height: Likewise.
@@ -49,7 +52,7 @@ class Annotation:
     """A box as stated, in pixels: it may be empty, out of the frame, or not a number.
 
     Attributes:
-        id: As in the file; VOC, which has none, counts from 1.
+        id: Likewise; VOC counts from 1.
         image_id: Of its image.
         category_id: Of its category.
         x: Left edge; the left edge of the image is 0, whatever number VOC files give their first pixel.
@@ -84,9 +87,11 @@ class Dataset:
         images: In file order.
         annotations: In file order.
         extra: Other top-level keys (`info`, `licenses`).
+        notes: What was renumbered, by file.
     """
 
     categories: tuple[Category, ...]
     images: tuple[ImageEntry, ...]
     annotations: tuple[Annotation, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Problem, ...] = ()

@@ -25,7 +25,7 @@ DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101}
 NORMS = {"batch": "BN", "frozen": "FrozenBN", "group": "GN"}
 PIXEL_STD = (57.375, 57.12, 58.395)
 """Of ImageNet, blue first, as in the zoo's configurations that start from random numbers. Its other ones have 1, and
-the first convolution of their weights divides instead: `detectron2_weights.load` converts them."""
+the first convolution of their weights divides instead: `weights.load` converts them."""
 POOLED_LEVEL = 6
 """Pyramid level that no encoder has: the one below it, with every second pixel left out."""
 VALIDATION_SEED = 0

@@ -19,6 +19,7 @@ from millrace.detection.matching import best_threshold
 from millrace.detection.params import Detection, Evaluate
 from millrace.detection.results import coco_results
 from millrace.detection.scored import Scored, evaluate_boxes
+from millrace.detection.scores import RECALLS
 from millrace.detection.store import Store
 from millrace.errors import UserError
 from millrace.files import whole_folder, write_csv, write_json, write_text
@@ -81,7 +82,8 @@ def evaluate_split(
     with whole_folder(out / "evaluate") as folder:
         category_ids = [category["id"] for category in store.categories]
         write_details(folder, store, sides["test"], test["model"], category_ids, settings)
-        write_csv(folder / "f1_curve.csv", f1_curves({"validation": chosen_on, "test": test["model"]}))
+        write_csv(folder / "f1_curve.csv", test["model"].f1_curve().assign(f1_validation=chosen_on.f1_curve()["f1"]))
+        write_csv(folder / "precision_recall.csv", precision_by_recall(test))
         others = [each.per_class().add_suffix(f"_{name}") for name, each in test.items() if name != "model"]
         columns = [each.drop(columns=each.columns[:2]) for each in others]
         write_csv(folder / "per_class.csv", pd.concat([test["model"].per_class(), *columns], axis=1))
@@ -130,12 +132,13 @@ def write_details(
     write_pictures(folder, store, positions, scored, settings.examples)
 
 
-def f1_curves(scored: Mapping[str, Scored]) -> pd.DataFrame:
-    """Those of several sets of images, below each other."""
-    parts = [each.f1_curve() for each in scored.values()]
-    for split, part in zip(scored, parts, strict=True):
-        part.insert(0, "split", split)
-    return pd.concat(parts, ignore_index=True)
+def precision_by_recall(scored: Mapping[str, Scored]) -> pd.DataFrame:
+    """Of each method at IoU 0.5 the precision at COCO's recalls, a mean over classes, 0 where it is not reached."""
+    columns = {}
+    for name, each in scored.items():
+        known = each.coco.precision50[~np.isnan(each.coco.precision50).any(axis=1)]
+        columns[name] = known.mean(axis=0) if len(known) else np.full(len(RECALLS), np.nan)
+    return pd.DataFrame({"recall": RECALLS, **columns})
 
 
 def _batches(store: Store, positions: Sequence[int], size: int) -> Iterator[list[NDArray[np.uint8]]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millrace.detection.boxes import Detections
-from millrace.detection.evaluate import detect, f1_curves, write_details
+from millrace.detection.evaluate import detect, write_details
 from millrace.detection.finder import Finder
 from millrace.detection.findings import told
 from millrace.detection.params import Detection, Evaluate
@@ -80,7 +80,7 @@ def evaluate_store(store: Store, finder: Finder, settings: Evaluate, out: Path, 
     found = detect(store, positions, {"model": clock.find}, settings, progress)["model"]
     scored = evaluate_boxes(truths, found, names, finder.score_threshold, settings)
     write_details(out, store, positions, scored, _category_ids(store, names), settings)
-    write_csv(out / "f1_curve.csv", f1_curves({"test": scored}))
+    write_csv(out / "f1_curve.csv", scored.f1_curve())
     write_csv(out / "per_class.csv", scored.per_class())
     write_json(out / "latency.json", clock.summary(store, settings.batch_size))
     write_json(out / "evaluate.json", {"model": scored.summary(), "unknown_categories": unknown})

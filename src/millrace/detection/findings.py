@@ -11,7 +11,7 @@ import pandas as pd
 
 from millrace.errors import DataError, Problem, UserError
 
-Done = Literal["stopped", "dropped", "clipped", "turned", "kept"]
+Done = Literal["stopped", "dropped", "clipped", "turned", "renumbered", "kept"]
 DONE: dict[str, Done] = {
     "stop": "stopped",
     "drop": "dropped",
@@ -49,9 +49,16 @@ KINDS: dict[str, Kind] = {
         ("set with corners where sizes belong",) * 2,
         "Write each `bbox` as [x, y, width, height]: subtract its first two numbers from its last two.",
     ),
+    "ids_shared": Kind(
+        (
+            "file with ids that stand for others in an earlier file",
+            "files with ids that stand for others in earlier files",
+        ),
+        "Nothing: each box is still in its image. To keep the ids, make them unique in all files together.",
+    ),
     "image_repeated": Kind(
         ("image with an id that another has", "images with an id that another has"),
-        "Give each image an id of its own, in all files together, and each box the id of its image.",
+        "Give each image an id of its own, and each box the id of its image.",
     ),
     "file_name_repeated": Kind(
         ("image with a file that another has", "images with a file that another has"),
@@ -59,7 +66,7 @@ KINDS: dict[str, Kind] = {
     ),
     "annotation_repeated": Kind(
         ("box with an id that another has", "boxes with an id that another has"),
-        "Give each annotation an id of its own, in all files together.",
+        "Give each annotation an id of its own.",
     ),
     "category_repeated": Kind(
         ("category with an id or a name that another has", "categories with an id or a name that another has"),

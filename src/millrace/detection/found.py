@@ -1,8 +1,7 @@
-"""Validation metrics of a training: boxes of all images are gathered and scored once an epoch."""
+"""Validation metrics of a training: boxes of all images are gathered once, and scored once an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,37 +9,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.metric import CompositionalMetric
 
 from millrace.detection.boxes import Detections, Truth
 from millrace.detection.matching import best_threshold
 from millrace.detection.model import as_tensors
 from millrace.detection.scores import coco_scores
 
-METRICS: dict[str, Callable[[list[Truth], list[Detections], int], float]] = {
-    "ap": lambda truths, found, classes: coco_scores(truths, found, classes).ap,
-    "ap50": lambda truths, found, classes: coco_scores(truths, found, classes).ap50,
-    "f1": lambda truths, found, _: best_threshold(truths, found).f1,
-    "score_threshold": lambda truths, found, _: best_threshold(truths, found).score,
-}
-"""By name; F1 at the score where it is best, and that score. All in pixels of what the network sees."""
+NAMES = ("ap", "ap50", "f1", "score_threshold")
+"""F1 is that at the score where it is best, which the last one is. All in pixels of what the network sees."""
 
 
 class Found(Metric):
-    """One of `METRICS`.
+    """Boxes of all images; computes all of `NAMES`, each a float64 scalar.
 
     Args:
-        name: Which.
         classes: Number of classes.
     """
 
     full_state_update = False
-    higher_is_better = True  # said of the score threshold too, which nobody monitors
     true: list[Tensor]
     found: list[Tensor]
 
-    def __init__(self, name: str, classes: int) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self._score, self._classes = METRICS[name], classes
+        self._classes = classes
         # One tensor an image, which processes can put together.
         self.add_state("true", [], dist_reduce_fx="cat")
         self.add_state("found", [], dist_reduce_fx="cat")
@@ -65,14 +58,29 @@ class Found(Metric):
         rows[1:, 1], rows[1:, 2], rows[1:, 3:] = labels, values, boxes
         return rows.to(self.device)
 
-    def compute(self) -> Tensor:
+    def compute(self) -> dict[str, Tensor]:
         true, found = (_rows(state) for state in (self.true, self.found))
         truths, detections = [], []
         for own, seen in zip(_by_image(true), _by_image(found), strict=True):
             truths.append(Truth(own[:, 3:].astype("f4"), own[:, 1].astype("i8"), own[:, 2] > 0))
             detections.append(Detections(seen[:, 3:].astype("f4"), seen[:, 1].astype("i8"), seen[:, 2].astype("f4")))
-        value = self._score(truths, detections, self._classes)
-        return torch.tensor(0.0 if value != value else value, dtype=torch.float64)
+        scores, best = coco_scores(truths, detections, self._classes), best_threshold(truths, detections)
+        values = zip(NAMES, (scores.ap, scores.ap50, best.f1, best.score), strict=True)
+        return {name: torch.tensor(0.0 if value != value else value, dtype=torch.float64) for name, value in values}
+
+
+class FoundValue(CompositionalMetric):
+    """One of the values of a `Found`, which keeps what it computed for the next one to ask; a reset is the reset of it.
+
+    Args:
+        found: Has the boxes.
+        name: Of the value.
+    """
+
+    higher_is_better = True  # said of the score threshold too, which nobody monitors
+
+    def __init__(self, found: Found, name: str) -> None:
+        super().__init__(lambda values: values[name], found, None)
 
 
 def _rows(state: Any) -> Tensor:

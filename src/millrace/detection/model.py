@@ -74,10 +74,10 @@ def initialise(network: Detector, settings: Model) -> list[Path]:
 
         files.append(torchvision_network.load_encoder(network, settings))
     if settings.weights is not None:
-        from millrace.detection import detectron2_weights
+        from millrace.detection import weights
 
         path = Path(settings.weights)
-        for message in detectron2_weights.load(network, detectron2_weights.read_weights(path), path):
+        for message in weights.load(network, weights.read_weights(path), path):
             log.warning("%s", message)
         files.append(path)
     return files

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from millrace.detection.coco import read_coco_files, why_no_boxes
+from millrace.detection.coco import why_no_boxes
+from millrace.detection.coco_files import read_coco_files
 from millrace.detection.confinement import LINK, relative_path, stays_inside
 from millrace.detection.dataset import Dataset, ImageEntry
 from millrace.detection.given_lists import read_list
@@ -59,6 +60,19 @@ class Raw:
             raise ImageError(f"has a path that cannot be followed: {error.strerror}") from None
         return path or paths[0]
 
+    def same_file(self, first: ImageEntry, second: ImageEntry) -> bool:
+        """Whether two entries mean one file: `a.jpg` may be in the folders of several annotation files. Where a file is
+        missing, the name decides.
+        """
+        names = first.file_name.replace("\\", "/"), second.file_name.replace("\\", "/")
+        if PurePosixPath(names[0]).name != PurePosixPath(names[1]).name:
+            return False
+        try:
+            paths = self.path_of(first), self.path_of(second)
+            return paths[0] == paths[1] or (names[0] == names[1] and not any(path.is_file() for path in paths))
+        except ImageError:
+            return names[0] == names[1]
+
 
 def find(raw: Path, settings: Prepare) -> Raw:
     """Look what is in a raw folder; of JSON files only the first entries are read, and no list.
@@ -106,7 +120,7 @@ def load(raw: Path, settings: Prepare, *, extra: bool = False) -> tuple[Raw, Dat
     """
     found = find(raw, settings)
     if found.format == "coco":
-        dataset, problems = read_coco_files(found.annotations, settings, extra=extra)
+        dataset, problems = read_coco_files(found.annotations, settings, found.same_file, extra=extra)
     else:
         folders = {path: found.images[path][0] for path in found.annotations}
         dataset, problems = read_voc_folders(folders, settings, extra=extra)

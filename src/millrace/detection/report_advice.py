@@ -180,7 +180,7 @@ def _skipped_steps(results: Results, params: Detection) -> Advice | None:
 
 
 def _threshold_moved(results: Results, params: Detection) -> Advice | None:
-    own, best = results.model.get("f1"), results.f1[results.f1["split"] == "test"]["f1"].max()
+    own, best = results.model.get("f1"), results.f1["f1"].max()
     if own is None or math.isnan(best) or best - own < WORTH:
         return None
     return Advice(

@@ -82,15 +82,12 @@ def _training(results: Results, metrics: Sequence[str], title: str, limits: tupl
 
 
 def _f1(results: Results) -> str | None:
-    lines = {}
-    for split, names in (("validation", ["f1"]), ("test", ["f1", "precision", "recall"])):
-        rows = results.f1[results.f1["split"] == split]
-        for name in names if len(rows) else []:
-            label = f"{'F1' if name == 'f1' else name}, {split}"
-            lines[label] = (rows["score"].tolist(), rows[name].tolist())
+    labels = {"f1_validation": "F1, validation", "f1": "F1, test", "precision": "precision", "recall": "recall"}
+    scores = results.f1["score"].tolist()
+    lines = {label: (scores, results.f1[name].tolist()) for name, label in labels.items()}
     threshold = results.model.get("score_threshold")
     mark = None if threshold is None else (float(threshold), "threshold")
-    return _lines(lines, "least score of a box", "F1, precision, recall", _UNIT, _UNIT, mark) if lines else None
+    return _lines(lines, "least score of a box", "F1, precision, recall", _UNIT, _UNIT, mark) if scores else None
 
 
 def _precision_recall(results: Results) -> str | None:

@@ -17,7 +17,7 @@ from millrace.detection import model
 from millrace.detection.anchors import fit_anchors
 from millrace.detection.box_pictures import draw_boxes
 from millrace.detection.data import TrainingImages, ValidationImages, training_boxes
-from millrace.detection.found import METRICS, Found
+from millrace.detection.found import NAMES, Found, FoundValue
 from millrace.detection.params import Detection, Evaluate, Train
 from millrace.detection.store import PREPARED, Store
 from millrace.errors import UserError
@@ -27,6 +27,8 @@ from millrace.training.fingerprint import fingerprint
 from millrace.training.module import Batch, TrainingModule
 
 PICTURES, PICTURE_SCORE = 4, 0.3
+LIBRARIES: dict[str, tuple[str, ...]] = {"torchvision": (), "detectron2": ("detectron2", "fvcore")}
+"""Distributions that make the network of a backend, beside those of every training."""
 STAGE_OUTPUTS = Outputs(Path("models/detection"), Path("metrics/detection/train"), Path("runs/detection/train"))
 
 
@@ -40,8 +42,9 @@ class DetectionTraining(TrainingModule):
     """
 
     def __init__(self, network: model.Detector, settings: Train, names: list[str]) -> None:
-        super().__init__(network, settings, {name: Found(name, len(names)) for name in METRICS})
-        self._names = names
+        found = Found(len(names))
+        super().__init__(network, settings, {name: FoundValue(found, name) for name in NAMES})
+        self._found, self._names = found, names
         self.average: nn.Module | None = None
         if settings.average_decay is not None:
             self.average = AveragedModel(network, avg_fn=partial(_average, settings.average_decay), use_buffers=True)
@@ -54,10 +57,7 @@ class DetectionTraining(TrainingModule):
 
     def update_metrics(self, outputs: Any, batch: Batch) -> None:
         for position, found, truth in zip(batch["position"], outputs["detections"], batch["truth"], strict=True):
-            for name in METRICS:
-                metric = self.metric(name)
-                assert isinstance(metric, Found)
-                metric.update(position, found, truth)
+            self._found.update(position, found, truth)
 
     @property
     def validated(self) -> nn.Module:
@@ -122,7 +122,13 @@ def run(params: Detection, runtime: Runtime) -> None:
         runtime,
         STAGE_OUTPUTS,
         model.config_of(architecture, settings.resize, store.categories),
-        fingerprint(PREPARED, {"train": settings.model_dump()}, "millrace.detection.train", weights),
+        fingerprint(
+            PREPARED,
+            {"train": settings.model_dump()},
+            "millrace.detection.train",
+            weights,
+            LIBRARIES[settings.model.backend],
+        ),
     )
 
 

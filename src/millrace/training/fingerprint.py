@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ def _hash_files(files: list[Path], base: Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(data: Path, parameters: dict[str, Any], module: str, weights: Sequence[Path] = ()) -> dict[str, str]:
+def _built(name: str) -> str:
+    """Version of a library, and a hash of what is installed: builds of several commits may have one version."""
+    record = distribution(name).read_text("RECORD") or ""
+    return f"{name}-{version(name)}-{hashlib.sha256(record.encode()).hexdigest()[:16]}"
+
+
+def fingerprint(
+    data: Path, parameters: dict[str, Any], module: str, weights: Sequence[Path] = (), libraries: Sequence[str] = ()
+) -> dict[str, str]:
     """Hashes of the four things that decide a trained model.
 
     Args:
@@ -31,11 +39,12 @@ def fingerprint(data: Path, parameters: dict[str, Any], module: str, weights: Se
         parameters: JSON-like settings of the training.
         module: Name of the stage's module; it and all that it imports of this package count.
         weights: Files of initial weights.
+        libraries: Distributions that decide this model beside `LIBRARIES`, and may be built from source.
     """
     initial = {f"weights {path.name}": _hash_files([path], path.parent) for path in weights}
     return initial | {
         "data": _hash_files(sorted(path for path in data.rglob("*") if path.is_file()), data),
         "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
         "code": _hash_files(import_closure(module), ROOT),
-        "libraries": " ".join(f"{name}-{version(name)}" for name in LIBRARIES),
+        "libraries": " ".join([*(f"{name}-{version(name)}" for name in LIBRARIES), *map(_built, libraries)]),
     }

@@ -152,7 +152,8 @@ class TrainingModule(lightning.LightningModule, ABC):
         # Processes keep batch-norm statistics of their own while they train; what is validated, and saved, is the
         # first one's. DDP's own broadcast in every forward would wait for a process that has fewer batches.
         if self.trainer.world_size > 1:
-            for buffer in self.model.buffers():
+            kept = [] if self.validated is self.model else self.validated.buffers()
+            for buffer in (*self.model.buffers(), *kept):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -167,6 +168,7 @@ class TrainingModule(lightning.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         for name in self._metrics:
             self.log(f"val_{name}", self.metric(name).compute(), prog_bar=True, logger=False)
+        for name in self._metrics:  # after all of them: several may be values of one metric
             self.metric(name).reset()
 
     # Optimisation and state -----------------------------------------------------------------------------------------

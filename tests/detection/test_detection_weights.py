@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.detection import array_pickle, detectron2_network, model
-from millrace.detection.detectron2_weights import load, read_weights
 from millrace.detection.params import Model
+from millrace.detection.weights import load, read_weights
 from millrace.errors import UserError
 
 SIZES = {"encoder": "resnet18", "channels": 16, "head": 32, "levels": (3, 4), "anchors_px": (16, 32)}
