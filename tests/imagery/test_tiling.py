@@ -11,7 +11,7 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import sliding_window_inference
 
 from millrace.errors import ImageError
-from millrace.imagery.tiling import gaussian_window, predict_tiled, tile_starts
+from millrace.imagery.tiling import gaussian_window, predict_tiled, predicted_bands, tile_starts
 
 SIDE = st.integers(1, 200)
 TILE = st.sampled_from([32, 64])
@@ -226,3 +226,25 @@ def test_unsuitable_out_is_refused(out):
 def test_model_with_another_number_of_channels_is_refused():
     with pytest.raises(ValueError, match=r"gave \(1, 1, 32, 32\)"):
         predict_tiled(lambda tiles: tiles, np.zeros((10, 10)), channels=2, tile=32, overlap=0.25, batch_size=1)
+
+
+@settings(max_examples=30)
+@given(height=SIDE, width=SIDE, overlap=OVERLAP)
+def test_bands_of_a_colour_image_are_its_channels_from_top_to_bottom(height, width, overlap):
+    image = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
+    options = {"channels": 3, "tile": 32, "overlap": overlap, "batch_size": 4}
+    bands = [(top, rows.copy()) for top, rows in predicted_bands(lambda tiles: tiles, image, **options)]
+    assert [top for top, _ in bands] == [0, *np.cumsum([rows.shape[1] for _, rows in bands])[:-1]]
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in bands], axis=1), image.transpose(2, 0, 1))
+    assert max(rows.shape[1] for _, rows in bands) <= 32
+
+
+def test_whoever_takes_bands_is_not_in_the_mode_of_the_model():
+    for _ in predicted_bands(pointwise, random_image(80, 40), channels=2, tile=32, overlap=0.25, batch_size=2):
+        assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5,), (5, 5, 0), (5, 5, 3, 1)])
+def test_shapes_that_are_no_image_are_refused(shape):
+    with pytest.raises(ImageError, match="shape"):
+        next(predicted_bands(pointwise, np.zeros(shape), channels=2, tile=32, overlap=0.25, batch_size=1))

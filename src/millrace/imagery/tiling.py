@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from millrace.errors import ImageError
 
 SIGMA_SCALE = 0.125
 MIN_WEIGHT = 1e-3
+GREY_AXES = 2
 
 
 def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -89,33 +90,88 @@ def predict_tiled(
         ImageError: The image is not two-dimensional or has no pixels.
         ValueError: `overlap` is out of range, or `out` or what `predict` gives has the wrong shape or dtype.
     """
-    if image.ndim != 2 or image.size == 0:
+    if image.ndim != GREY_AXES or image.size == 0:
         raise ImageError(f"its shape is {image.shape}; a prediction needs a grey image of at least one pixel")
-    height, width = image.shape
+    shape = channels, *image.shape
     if out is None:
-        out = np.empty((channels, height, width), dtype=np.float32)
-    if out.shape != (channels, height, width) or out.dtype.kind != "f":
-        raise ValueError(f"out is {out.dtype} {out.shape}, must be floating-point {(channels, height, width)}")
+        out = np.empty(shape, dtype=np.float32)
+    if out.shape != shape or out.dtype.kind != "f":
+        raise ValueError(f"out is {out.dtype} {out.shape}, must be floating-point {shape}")
+    for top, rows in predicted_bands(
+        predict,
+        image,
+        channels=channels,
+        tile=tile,
+        overlap=overlap,
+        batch_size=batch_size,
+        load=load,
+        progress=progress,
+    ):
+        out[:, top : top + rows.shape[1]] = rows
+    return out
+
+
+def predicted_bands(
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    image: NDArray[Any],
+    *,
+    channels: int,
+    tile: int,
+    overlap: float,
+    batch_size: int,
+    load: Callable[[NDArray[Any]], NDArray[np.float32]] = as_float32,
+    progress: bool = False,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """What `predict_tiled` writes, band by band from top to bottom, for results that are not kept as they are.
+
+    Args:
+        predict: The model: (N, C, tile, tile) float32 on the CPU to (N, channels, tile, tile) on any device; C is 1 for
+            a grey image.
+        image: (H, W) or (H, W, C), or what has such a shape and gives arrays when it is sliced. Along an axis shorter
+            than a tile it is continued by reflection on both sides.
+        channels: As for `predict_tiled`, and so are the others.
+        tile: Side of a tile in pixels.
+        overlap: Share of a tile that it has in common with the next.
+        batch_size: Largest number of tiles in one call.
+        load: Turns a raw window into model input.
+        progress: Show a progress bar.
+
+    Yields:
+        The first row, and the means (channels, rows, W) of it and those that follow; they hold only until the next
+        band is asked for.
+
+    Raises:
+        ImageError: The image has neither two nor three axes, or no pixels.
+        ValueError: `overlap` is out of range, or what `predict` gives has the wrong shape.
+    """
+    if len(image.shape) not in (GREY_AXES, GREY_AXES + 1) or 0 in image.shape:
+        raise ImageError(f"its shape is {image.shape}; a prediction needs an image of at least one pixel")
+    height, width, depth = (*image.shape, 1)[:3]
     corners = list(product(tile_starts(height, tile, overlap), tile_starts(width, tile, overlap)))
     batches = [corners[first : first + batch_size] for first in range(0, len(corners), batch_size)]
     inner = _centred(height, tile), _centred(width, tile)
-    padding = [(axis.start, tile - axis.stop) for axis in inner]
-    band = _Band(out, gaussian_window(tile)[inner])
-    with torch.inference_mode():
-        for batch in tqdm(batches, desc="tiles", unit="batch", disable=not progress):
-            tiles = np.empty((len(batch), 1, tile, tile), dtype=np.float32)
-            for index, (y, x) in enumerate(batch):
-                window = load(image[y : y + tile, x : x + tile])
-                # NumPy's reflection goes to and fro as often as needed, and repeats a single pixel.
-                tiles[index, 0] = window if window.shape == (tile, tile) else np.pad(window, padding, mode="reflect")
+    padding = [*((axis.start, tile - axis.stop) for axis in inner), (0, 0)]
+    band = _Band(channels, width, gaussian_window(tile)[inner])
+    for batch in tqdm(batches, desc="tiles", unit="batch", disable=not progress):
+        tiles = np.empty((len(batch), depth, tile, tile), dtype=np.float32)
+        for index, (y, x) in enumerate(batch):
+            window = load(image[y : y + tile, x : x + tile])
+            window = window.reshape(*window.shape[:2], depth)
+            # NumPy's reflection goes to and fro as often as needed, and repeats a single pixel.
+            padded = window if window.shape[:2] == (tile, tile) else np.pad(window, padding, mode="reflect")
+            tiles[index] = padded.transpose(2, 0, 1)
+        # Not around the `yield`: whoever takes the bands would run in that mode too.
+        with torch.inference_mode():
             predicted = predict(torch.from_numpy(tiles))
             if predicted.shape != (len(batch), channels, tile, tile):
                 raise ValueError(f"predict gave {tuple(predicted.shape)}, not {(len(batch), channels, tile, tile)}")
             predicted = predicted.to("cpu", torch.float32)[:, :, *inner]
-            for (y, x), values in zip(batch, predicted, strict=True):
-                band.add(y, x, values)
-        band.advance(height)
-    return out
+        for (y, x), values in zip(batch, predicted, strict=True):
+            if y > band.top:
+                yield band.top, band.finished(y)
+                band.advance(y)
+            band.add(x, values)
+    yield band.top, band.finished(height)
 
 
 def _centred(length: int, tile: int) -> slice:
@@ -131,9 +187,7 @@ class _Band:
     is exact where tiles agree or only one covers a pixel, and needs no second pass.
     """
 
-    def __init__(self, out: NDArray[Any], window: NDArray[np.float32]) -> None:
-        channels, _, width = out.shape
-        self.out = out
+    def __init__(self, channels: int, width: int, window: NDArray[np.float32]) -> None:
         self.top = 0
         self.window = torch.from_numpy(window)
         self.mean = torch.zeros(channels, window.shape[0], width)
@@ -141,21 +195,25 @@ class _Band:
         # Kept from tile to tile: a fresh array's page faults would cost more than the division.
         self.share = torch.empty_like(self.window)
 
-    def add(self, y: int, x: int, values: torch.Tensor) -> None:
-        """Blend in a tile (channels, h, w) whose upper left corner is (y, x); `y` never decreases from call to call."""
-        if y > self.top:
-            self.advance(y)
+    def add(self, x: int, values: torch.Tensor) -> None:
+        """Blend in a tile (channels, h, w) whose upper left corner is at (`top`, x)."""
         columns = slice(x, x + self.window.shape[1])
         weight = self.weight[:, columns].add_(self.window)
         torch.div(self.window, weight, out=self.share)
         self.mean[:, :, columns].lerp_(values, self.share)
 
+    def finished(self, y: int) -> NDArray[np.float32]:
+        """The rows above `y`, until `advance` makes room for others."""
+        rows: NDArray[np.float32] = self.mean[:, : y - self.top].numpy()
+        return rows
+
     def advance(self, y: int) -> None:
-        """Write the rows above `y`, which are finished, and make it the band's first row."""
+        """Make `y` the first row."""
         done = y - self.top
-        self.out[:, self.top : y] = self.mean[:, :done].numpy()
         left = len(self.window) - done
         for rows in (self.mean, self.weight):
-            rows[..., :left, :] = rows[..., done:, :].clone()
-            rows[..., left:, :] = 0
+            # Channel by channel: a copy of the whole band would double it.
+            for plane in rows.view(-1, *rows.shape[-2:]):
+                plane[:left] = plane[done:].clone()
+                plane[left:] = 0
         self.top = y

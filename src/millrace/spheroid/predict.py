@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from millrace.errors import ImageError, Problem, UserError
 from millrace.files import write_csv
+from millrace.imagery.mapped import give_back
 from millrace.imagery.normalise import GreyScale
 from millrace.imagery.pictures import outlines, write_png
 from millrace.imagery.read import SUFFIXES, read_grey
@@ -92,22 +92,12 @@ class Predictor:
         probabilities = np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.float16, shape)
         bar = self._progress and image.size >= LARGE_PX
         self._segmenter.probabilities(image, load=scale.apply, out=probabilities, progress=bar)
-        _give_back(image, probabilities)
+        give_back(image, probabilities)
         labels = np.lib.format.open_memmap(scratch / "labels.npy", "w+", np.int32, image.shape)
         find_objects(probabilities[0], probabilities[1], self._settings, out=labels)
-        _give_back(probabilities, labels)
+        give_back(probabilities, labels)
         objects = measure(labels, image, self._pixel_size_um)
         return Prediction(image, scale, probabilities, labels, objects)
-
-
-def _give_back(*arrays: NDArray[Any]) -> None:
-    """Let go of the pages of mapped files that were touched: they count as this process's memory. The files stay."""
-    for array in arrays:
-        owner: Any = array
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
-        if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            owner.madvise(mmap.MADV_DONTNEED)
 
 
 def predict_files(
