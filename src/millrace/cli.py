@@ -16,7 +16,7 @@ from typing import Any
 from millrace import params as parameters
 from millrace.errors import UserError
 
-TASKS = ("spheroid", "keyframes", "compression", "detection")
+TASKS = ("spheroid", "keyframes", "compression", "detection", "roof")
 STAGES = {
     "sample": "write the built-in sample data set",
     "parse": "read raw timelines into one table",
@@ -26,6 +26,10 @@ STAGES = {
     "evaluate": "score the model on the test split, or with --raw on any labelled folder",
     "report": "write the performance report of an evaluated model",
     "folds": "average the results of cross-validation",
+}
+VARIANTS = {
+    "prepare": "which of the task's data sets; roof: a key of roof.raw",
+    "train": "which of the task's models; compression: a rate point",
 }
 EXPORT_FORMATS = ("onnx", "torchscript", "torch-export")
 
@@ -58,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in STAGES.items():
         stage = add(name, text, _evaluate if name == "evaluate" else _stage)
-        if name == "train":
-            stage.add_argument("variant", nargs="?", help="which of the task's models; compression: a rate point")
+        if name in VARIANTS:
+            stage.add_argument("variant", nargs="?", help=VARIANTS[name])
         if name == "evaluate":
             _add_folders(stage, "--raw", "--out")
             _add_model(stage)
@@ -76,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="files, or folders of them; detection: quoted patterns too",
+        help="files, or folders of them; detection, roof: quoted patterns too",
     )
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
     predict.add_argument(
@@ -157,9 +161,9 @@ def _stage(options: argparse.Namespace) -> int:
     run = _module(options, options.command).run
     variant, variants = getattr(options, "variant", None), len(inspect.signature(run).parameters) > 2
     if variants and variant is None:
-        raise UserError(f"{options.command} {options.task} needs one more word: which of its models; --help says what")
+        raise UserError(f"{options.command} {options.task} needs one more word; --help says which")
     if variant is not None and not variants:
-        raise UserError(f"{options.command} {options.task} has one model only, and no '{variant}'")
+        raise UserError(f"{options.command} {options.task} takes no '{variant}'")
     run(task, runtime, *([variant] if variants else []))
     return 0
 
@@ -184,7 +188,9 @@ def _fold(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     task, runtime = _sections(options)
     out = options.out or Path("runs") / options.task / "check"
-    clean = _module(options, "check").print_check(options.raw or Path(task.raw), out, task, runtime)
+    # Of a task with several data sets the check knows where they are.
+    raw = options.raw or (Path(task.raw) if isinstance(task.raw, str) else None)
+    clean = _module(options, "check").print_check(raw, out, task, runtime)
     return 0 if clean else 1
 
 

@@ -17,6 +17,7 @@ from millrace.detection.params import Detection
 from millrace.errors import UserError
 from millrace.files import write_text
 from millrace.keyframes.params import Keyframes
+from millrace.roof.params import Roof
 from millrace.settings import Runtime, Section
 from millrace.spheroid.params import Spheroid
 
@@ -32,6 +33,7 @@ class Params(Section):
     keyframes: Keyframes = Keyframes()
     compression: Compression = Compression()
     detection: Detection = Detection()
+    roof: Roof = Roof()
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -67,6 +67,22 @@ SMALL = [
     "detection.train.model.proposals=20",
     "detection.train.model.rois=16",
     "detection.evaluate.examples=2",
+    "roof.sample.rid=16",
+    "roof.sample.roofline=40",
+    "roof.sample.airs=3",
+    "roof.sample.full=2",
+    "roof.sample.rid_size_px=96",
+    "roof.sample.airs_size_px=256",
+    "roof.sample.pixel_size_m=0.5",
+    "roof.train.epochs=1",
+    "roof.train.batch_size=4",
+    "roof.train.pictures_every=0",
+    "roof.train.patches={size_px: 64, per_epoch: 8, validation_per_source: 2}",
+    "roof.train.model.encoder=resnet10t",
+    "roof.train.model.encoder_weights=null",
+    "roof.train.model.decoder_channels=[8, 8, 8]",
+    "roof.train.model.head_channels=8",
+    "roof.evaluate.tile_px=64",
 ]
 
 

@@ -19,6 +19,7 @@ COMPRESSION = [
 ]
 
 DETECTION = [f"detection-{step}" for step in ("sample", "prepare", "train", "evaluate", "report")]
+PREPARED = [f"roof-prepare@{name}" for name in ("airs", "full", "rid", "roofline")]
 
 
 def assert_all_ran(output: str) -> None:
@@ -27,7 +28,9 @@ def assert_all_ran(output: str) -> None:
     assert [name for name in ran if name in SPHEROID] == SPHEROID
     assert [name for name in ran if name in KEYFRAMES] == KEYFRAMES
     assert [name for name in ran if name in DETECTION] == DETECTION
-    compression = [name for name in ran if name not in SPHEROID + KEYFRAMES + DETECTION]
+    roof = [name for name in ran if name.startswith("roof")]
+    assert [roof[0], *sorted(roof[1:-2]), *roof[-2:]] == ["roof-sample", *PREPARED, "roof-train", "roof-evaluate"]
+    compression = [name for name in ran if name not in SPHEROID + KEYFRAMES + DETECTION + roof]
     assert sorted(compression) == sorted(COMPRESSION)
     assert compression[-1] == "compression-evaluate"
 
