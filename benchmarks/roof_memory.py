@@ -156,7 +156,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--real", action="store_true")
     options = parser.parse_args()
-    print(f"ResNet50, one image of {options.side} x {options.side}, GiB{'':24}kept    peak{'  process' * options.real}")
+    title = f"ResNet50, one image of {options.side} x {options.side}, GiB"
+    print(f"{title:60}{'kept':>8}{'peak':>8}" + f"{'process':>9}" * options.real)
     kept, peak = counted(source_step, options.side)
     print(f"{'source layout':60}{kept:8.2f}{peak:8.2f}", flush=True)
     for name, (checkpointing, bfloat16) in OURS.items():
