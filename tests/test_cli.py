@@ -59,9 +59,9 @@ def test_wrong_arguments_are_usage_errors(arguments, capsys):
         (["parse", "keyframes"], "does not exist. Set keyframes.raw"),
         (["parse", "spheroid"], "the task spheroid has no 'parse'"),
         (["fold", "keyframes", "1"], "the task keyframes has no 'fold'"),
-        (["train", "compression"], "train compression needs one more word: which of its models"),
+        (["train", "compression"], "train compression needs one more word"),
         (["train", "compression", "q9"], "compression.rates has no 'q9'; there: q1"),
-        (["train", "spheroid", "q1"], "train spheroid has one model only, and no 'q1'"),
+        (["train", "spheroid", "q1"], "train spheroid takes no 'q1'"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(workspace, capsys, arguments, message):

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from millrace import params as parameters
 from millrace.errors import UserError
 from millrace.params import Params
+from millrace.roof.params import Airs, Generic, Rid, Roofline
 from repository import REPOSITORY
 
 
@@ -36,7 +37,13 @@ def keys(section: type[BaseModel] | dict[str, Any]) -> Any:
 def test_the_file_names_every_parameter_so_that_each_can_be_varied_with_set_param():
     content = YAML(typ="safe").load(REPOSITORY / "params.yaml")
     content["compression"]["rates"] = None  # its names are the user's
+    sources, content["roof"]["raw"] = content["roof"]["raw"], None  # likewise
+    content["roof"]["train"]["mix"] = None
     assert keys(dict(content)) == keys(Params)
+    formats = {"rid": Rid, "roofline": Roofline, "airs": Airs, "generic": Generic}
+    assert {source["format"] for source in sources.values()} == set(formats)
+    for source in sources.values():
+        assert keys(source) == keys(formats[source["format"]])
 
 
 def test_the_file_is_valid(params_file):
@@ -111,8 +118,8 @@ def test_every_preset_applies_and_keeps_comments(params_file, preset):
 
 def test_assignments_change_single_keys(params_file):
     lines = params_file.read_text().splitlines()
-    after = parameters.apply([], ["spheroid.train.epochs=7", "spheroid.raw=data/raw/mine"])
-    assert after.spheroid.train.epochs == 7
+    after = parameters.apply([], ["spheroid.train.epochs=71", "spheroid.raw=data/raw/mine"])
+    assert after.spheroid.train.epochs == 71
     assert after.spheroid.raw == "data/raw/mine"
     changed = [line for line in params_file.read_text().splitlines() if line not in lines]
     assert len(changed) == 2
