@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from keyframes.fcpxml_files import COMPOUND, RESOURCES, A
@@ -79,7 +79,10 @@ def test_small_files(text, chunk, tmp_path):
 @given(sequences(), st.integers(1, 3000))
 def test_written_files(tmp_path, whole, chunk):
     path = tmp_path / "t.xml"
-    write(whole, path)
+    try:
+        write(whole, path)
+    except TimelineError:  # x is held while y moves, which the format cannot say
+        reject()
     assert read_in_chunks(path, chunk) == read_in_chunks(path, 1 << 20)
 
 

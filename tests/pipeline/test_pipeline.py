@@ -20,6 +20,7 @@ COMPRESSION = [
 
 DETECTION = [f"detection-{step}" for step in ("sample", "prepare", "train", "evaluate", "report")]
 PREPARED = [f"roof-prepare@{name}" for name in ("airs", "full", "rid", "roofline")]
+ROOF = ["roof-sample", *PREPARED, "roof-train", "roof-evaluate"]
 
 
 def assert_all_ran(output: str) -> None:
@@ -29,7 +30,7 @@ def assert_all_ran(output: str) -> None:
     assert [name for name in ran if name in KEYFRAMES] == KEYFRAMES
     assert [name for name in ran if name in DETECTION] == DETECTION
     roof = [name for name in ran if name.startswith("roof")]
-    assert [roof[0], *sorted(roof[1:-2]), *roof[-2:]] == ["roof-sample", *PREPARED, "roof-train", "roof-evaluate"]
+    assert [roof[0], *sorted(roof[1:-2]), *roof[-2:]] == ROOF
     compression = [name for name in ran if name not in SPHEROID + KEYFRAMES + DETECTION + roof]
     assert sorted(compression) == sorted(COMPRESSION)
     assert compression[-1] == "compression-evaluate"
@@ -220,11 +221,11 @@ def test_two_processes_train_through_the_command_line(copy):
 
 def test_the_preset_turns_cross_validation_on(copy):
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
-    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION, *ROOF}
     copy.millrace("params", "--preset", "crossvalidation")
     names = [line.split()[0] for line in copy.dvc("stage", "list").splitlines()]
     folds = {*(f"spheroid-fold@{fold}" for fold in range(5)), "spheroid-folds@all"}
-    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION, *folds}
+    assert set(names) == {*SPHEROID, *KEYFRAMES, *COMPRESSION, *DETECTION, *ROOF, *folds}
     copy.millrace("params", "--set", "spheroid.crossvalidation.folds=[1, 4]")
     assert stages_run(copy.dvc("repro")) == ["spheroid-fold@1", "spheroid-fold@4", "spheroid-folds@all"]
     assert json.loads(copy.read("metrics/spheroid/folds.json"))["folds"] == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import builders
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from millrace.roof.classes import UNKNOWN
 from millrace.roof.data_pictures import LINE_COLOURS, azimuth_colour, head_picture
 from millrace.roof.params import Airs, Rid, Roof
 from millrace.roof.scene import Labelled
+from roof import builders
 
 TABLES = {"classes.csv", "data.json", "failed.csv", "sheet.png"}
 

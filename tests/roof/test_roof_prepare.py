@@ -7,7 +7,6 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import builders
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +23,7 @@ from millrace.roof.scene import Labelled, Lines
 from millrace.roof.split import dealt, leaks
 from millrace.roof.store import PREPARED, Store
 from millrace.roof.windows import SIDE_MULTIPLE, parts, tiles_of
+from roof import builders
 
 OUTLINE = 1 << LINES.index("outline")
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}

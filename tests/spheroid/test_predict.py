@@ -11,7 +11,8 @@ from spheroid_files import QUIET, disks, section
 
 from millrace.cli import main
 from millrace.errors import UserError
-from millrace.spheroid.predict import STRIP_ROWS, Predictor, _give_back, predict_files, write_tiff
+from millrace.imagery.mapped import give_back
+from millrace.spheroid.predict import STRIP_ROWS, Predictor, predict_files, write_tiff
 from repository import REPOSITORY
 
 
@@ -112,7 +113,7 @@ def test_results_are_plain_tiffs_in_strips(tmp_path, shape, dtype):
 def test_given_back_pages_come_back_from_the_file(tmp_path):
     mapped = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.int32, (1000, 1000))
     mapped[:] = np.arange(1000)
-    _give_back(mapped, np.zeros(3))
+    give_back(mapped, np.zeros(3))
     assert (mapped == np.arange(1000)).all()
     mapped[0] = 7
     assert (np.load(tmp_path / "x.npy")[0] == 7).all()
