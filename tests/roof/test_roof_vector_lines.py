@@ -17,7 +17,7 @@ from millrace.roof.vector_lines import vectorise_lines
 
 SHAPE = (220, 240)
 PIXEL_M = 0.2
-NEAR_PX = 2.0
+NEAR_PX = 2.5
 """Where a blurred line ends is uncertain by about its width."""
 RIDGE, VALLEY, HIP, EAVE, OUTLINE = range(5)
 
