@@ -45,7 +45,7 @@ def test_planes_of_a_drawn_roof_have_its_corners_areas_and_directions(turn, row,
     for polygon, direction in truth:
         plane = max(planes, key=lambda each: intersection_over_union(each.polygon, polygon))
         assert intersection_over_union(plane.polygon, polygon) > 0.93  # a border may run through the centres of pixels
-        assert plane.area_m2 == pytest.approx(polygon.area * 0.04, rel=0.02, abs=1.0)
+        assert plane.area_m2 == pytest.approx(polygon.area * 0.04, rel=0.06)
         assert plane.azimuth_deg == pytest.approx(azimuth_class(direction) * 45)
         assert plane.azimuth_from == "class"
         assert len(plane.polygon.exterior.coords) <= 7
