@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 # The same examples every time: a failure on one machine is a failure on each.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+# Else examples would also be made of the numbers in whatever modules other test files have loaded before.
+providers.is_local_module_file = lambda path: False
 
 
 @pytest.fixture(scope="session")
