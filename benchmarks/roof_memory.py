@@ -36,9 +36,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from millrace.roof import model  # noqa: E402  # after the path is set
-from millrace.roof.classes import ALL_LINES, HEADS  # noqa: E402
-from millrace.roof.losses import TERMS, roof_losses  # noqa: E402
-from millrace.roof.params import Loss, Model  # noqa: E402
+from millrace.roof.classes import ALL_LINES, HEADS  # noqa: E402  # after the path is set
+from millrace.roof.losses import TERMS, roof_losses  # noqa: E402  # after the path is set
+from millrace.roof.params import Loss, Model  # noqa: E402  # after the path is set
 
 AZIMUTHS = 8
 OURS = {

@@ -101,7 +101,7 @@ def predict_painted(image: Path, out: Path, untrained: bool) -> None:
 
     heads = ["segments", "superstructures", "roof", "lines", "height"]
     config = {"azimuths": painting.AZIMUTHS, "pixel_size_m": PIXEL_SIZE_M, "heads": heads}
-    model.load = lambda _: (Painted(), config)  # type: ignore[assignment, return-value]
+    model.load = lambda _: (Painted(), config)  # type: ignore[assignment, return-value]  # a stand-in of the same calls
     parameters = load()
     problems = predict.predict_files([image], out, Path(), parameters.roof, parameters.runtime)
     if problems:

@@ -69,7 +69,10 @@ def test_weights_make_up_for_the_mix(sources):
     assert training_labels(sources[0])[OF_HEAD["segments"]].all()
     patches = TrainingPatches(sources, settings())
     by_source = {sample["source"]: sample["weights"] for sample in (patches[0, index] for index in range(40))}
-    named = {name: dict(zip([kind or head for head, kind in TERMS], row.tolist())) for name, row in by_source.items()}  # noqa: B905
+    named = {
+        name: dict(zip([kind or head for head, kind in TERMS], row.tolist(), strict=True))
+        for name, row in by_source.items()
+    }
     assert named["planes"]["segments"] == pytest.approx(2)  # half of the patches
     assert named["heights"]["height"] == pytest.approx(4)
     assert named["heights"]["ridge"] == pytest.approx(4 / 5)  # five kinds

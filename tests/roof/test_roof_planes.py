@@ -27,7 +27,7 @@ def classes_of(roofs, shape=SHAPE):
     return roof_image(shape, roofs)[..., 0] // 20
 
 
-def planes_of(classes, height=None, ground=GROUND, settings=Vectorise()):  # noqa: B008  frozen
+def planes_of(classes, height=None, ground=GROUND, settings=Vectorise()):  # noqa: B008  # a frozen model
     return find_planes(classes, np.ones(classes.shape, np.float16), height, AZIMUTHS, ground, settings)
 
 
