@@ -49,7 +49,7 @@ def scores(folder: Path, held_out: Store, task: Roof, runtime: Runtime) -> Score
     network, config = model.load(folder)
     mapper = Mapper(network, config, task.evaluate, runtime)
     predict = vectorised(mapper.maps, task.evaluate.vectorise)
-    tiles = held_out_tiles([held_out], config["pixel_size_m"])
+    tiles = held_out_tiles([held_out])
     azimuths, heads = int(config["azimuths"]), list(config["heads"])
     summary = score(tiles, {"model": predict}, azimuths, task.evaluate, heads=heads)["model"].summary()
     lines: dict[str, Any] = summary["line_f1"]

@@ -105,6 +105,19 @@ def test_numbers_in_exponent_notation_are_numbers(params_file):
     assert parameters.load().spheroid.train.learning_rate == 3e-4
 
 
+def test_data_sets_under_names_of_ones_own_are_added_and_removed(params_file):
+    mine = "roof.raw.mine={format: generic, path: my_scenes, pixel_size_m: 0.1}"
+    after = parameters.apply([], [mine, "roof.raw.rid=null", "roof.raw.airs.path=my_airs", "roof.train.mix.mine=2"])
+    assert list(after.roof.raw) == ["roofline", "airs", "full", "mine"]
+    assert (after.roof.raw["mine"].path, after.roof.raw["airs"].path) == ("my_scenes", "my_airs")
+    assert after.roof.train.mix == {"mine": 2}
+    assert "# AIRS as published" in params_file.read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"roof\.raw"):
+        parameters.apply([], ["roof.raw.Not-a-Name={format: generic, path: x}"])
+    with pytest.raises(UserError, match=r"roof\.raws is not in params\.yaml"):
+        parameters.apply([], ["roof.raws=null"])
+
+
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (REPOSITORY / "presets").glob("*.yaml")))
 def test_every_preset_applies_and_keeps_comments(params_file, preset):
     comments = [line.partition("#")[2] for line in params_file.read_text().splitlines() if "#" in line]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -58,7 +58,8 @@ def apply(presets: list[str], assignments: list[str], path: Path = PARAMS) -> Pa
 
     Args:
         presets: Names of files in `presets/` without their ending, applied in this order.
-        assignments: `dotted.key=value`, the value in YAML.
+        assignments: `dotted.key=value`, the value in YAML. Where users choose the names of entries, a new one adds an
+            entry, and the value null removes it.
         path: The file to change. It is not touched when the result would be wrong.
     """
     content = _read(path)
@@ -108,13 +109,29 @@ def _read(path: Path) -> Any:
 
 
 def _merge(target: Any, source: Mapping[str, Any], origin: Path, prefix: str) -> None:
+    names = _names_are_free(prefix.split(".")[:-1])
     for key, value in source.items():
-        if key not in target:
+        if names and value is None:
+            target.pop(key, None)
+        elif names and key not in target:
+            target[key] = value
+        elif key not in target:
             raise UserError(f"{origin}: {prefix}{key} is not in {PARAMS}; there: {', '.join(target)}")
-        if isinstance(value, Mapping) and isinstance(target[key], Mapping):
+        elif isinstance(value, Mapping) and isinstance(target[key], Mapping):
             _merge(target[key], value, origin, f"{prefix}{key}.")
         else:
             target[key] = value
+
+
+def _names_are_free(keys: list[str]) -> bool:
+    """Whether a section holds entries under names that users choose, as `roof.raw` does."""
+    annotation: Any = Params
+    for key in keys:
+        fields = getattr(annotation, "model_fields", {})  # of a section; others have none
+        if key not in fields:
+            return False
+        annotation = fields[key].annotation
+    return get_origin(annotation) is dict
 
 
 def _explain(detail: ErrorDetails) -> str:

@@ -36,7 +36,7 @@ class Fake:
     scenes: dict[str, Labelled]
     sides: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
-    pixel_size_m: float | None = None
+    pixel_size_m: float | None = 0.2
     problems: tuple[Problem, ...] = ()
     damaged: tuple[str, ...] = ()
     reads: int = 0

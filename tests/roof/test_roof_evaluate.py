@@ -178,7 +178,7 @@ def folders(workspace):
     full = {"train": [house(0)], "test": [house(1), house(2, top=4)]}
     roof = {"train": [only(house(3), "roof")], "test": [only(house(4, left=2), "roof")]}
     write_source(root / "full", full)
-    write_source(root / "airs", roof, pixel_size_m=float("nan"))
+    write_source(root / "airs", roof)
     raw = {name: Generic(format="generic", path=name) for name in ("full", "airs")}
     return [*full["test"], *roof["test"]], Roof(raw=raw)
 

@@ -201,7 +201,7 @@ def test_pictures_without_a_georeference_have_labels_in_pixels(tmp_path):
     line = {"type": "MultiLineString", "coordinates": [[(10, 15), (30, 15)], [(1, 2), (3, 4)]]}
     write_json(tmp_path / "lines" / "a.json", collection(line, properties=({"kind": "hip"},)))
     found = look(tmp_path)
-    assert found.notes == ("1 image(s) have no georeference and so no pixel size: a",)
+    assert found.notes == ()
     assert found.scenes[0].pixel_size_m is None
     assert look(tmp_path, pixel_size_m=0.2).scenes[0].pixel_size_m == 0.2
     tile = reading(tmp_path)
@@ -445,12 +445,29 @@ def test_which_kinds_of_lines_are_all_there(tmp_path):
     assert "lists ridges; known are ridge, valley, hip, eave, outline" in found.problems[-1].reason
 
 
+def test_folders_that_are_not_looked_at(tmp_path):
+    write_png(tmp_path / "images" / "a.png", noise(HEIGHT, WIDTH, 0))
+    write_ridge(tmp_path, "ridge")
+    for name in ("roof", "Segments", "scripts", ".git", "lines/old"):
+        (tmp_path / name).mkdir()
+    found = look(tmp_path)
+    assert [(problem.path.name, problem.reason) for problem in found.problems] == [
+        ("Segments", "is not looked at; if it holds segments, call it segments"),
+        ("roof", "is not looked at; if it holds roofs, call it roofs"),
+    ]
+    assert found.notes == (
+        f"{tmp_path}: folders other than images, segments, superstructures, roofs, lines, heights are passed over: "
+        f"scripts",
+        f"{tmp_path / 'lines'}: its 1 folder(s) are not looked into: old",
+    )
+
+
 @pytest.mark.parametrize("kind", ["rigde", None, 3, ["ridge"]])
 def test_lines_of_no_known_kind(kind, tmp_path):
     write_png(tmp_path / "images" / "a.png", noise(HEIGHT, WIDTH, 0))
     write_ridge(tmp_path, kind)
     assert re.search(
-        r"1 line\(s\) are of no known kind, the first, number 0, of .*; known are ridge, valley",
+        r"1 line\(s\) are of no known kind; the first, number 0, has .*kind.* Known are ridge, valley",
         refusal(tmp_path, "lines/a.geojson"),
     )
 

@@ -250,9 +250,15 @@ def test_names_that_would_collide_and_results_on_top_of_inputs_are_refused(train
     problems = predicted([tmp_path / "a.tif", tmp_path / "a.png", tmp_path / "segments/b.tif"], tmp_path)
     assert [(each.path.name, each.reason.split(";")[0]) for each in problems] == [
         ("a.png", f"has the same name as {tmp_path / 'a.tif'}"),
-        ("b.tif", "a result would take its place"),
+    ]
+    write_geotiff(tmp_path / "b.tif", image)
+    problems = predicted([tmp_path / "b.tif", tmp_path / "segments/b.tif"], tmp_path)
+    assert [(each.path, each.reason.split(";")[0]) for each in problems] == [
+        (tmp_path / "b.tif", "a result would take the place of an image"),
     ]
     assert (tmp_path / "segments/b.tif").read_bytes() == before
+    assert (tmp_path / "segments/segments/b.tif").is_file()
+    assert set(pd.read_csv(tmp_path / "planes.csv")["image"]) == {"segments/b.tif"}
 
 
 def test_patterns_and_a_repeated_file_are_predicted_once(trained, image, tmp_path):
@@ -312,6 +318,30 @@ def test_one_image_in_python(trained, image, tmp_path):
     picture = analysis.picture(100)
     assert max(picture.shape) <= 100
     assert all(path.resolve().is_relative_to(scratch.resolve()) for path in scratch.rglob("*"))
+    again = analyzer.analyze(write_geotiff(tmp_path / "b.tif", image[::-1].copy()), scratch)
+    assert (analysis.segments == image[..., 0] // 20).all()
+    assert (again.segments == image[::-1, :, 0] // 20).all()
+
+
+def test_an_image_that_does_not_say_its_pixel_size_is_told(trained, image, tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    write_geotiff(tmp_path / "in/a.tif", image)
+    Image.fromarray(image).save(tmp_path / "in/b.png")
+    assert predicted([tmp_path / "in"], tmp_path / "out") == []
+    assert caplog.messages == [f"{tmp_path / 'in/b.png'} does not say how large its pixels are; taken as 0.2 m"]
+
+
+def test_folders_are_searched_with_theirs_and_results_named_by_path(trained, image, tmp_path):
+    for name in ("a.tif", "north/a.tif", "north/old/b.tif", "out/c.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        write_geotiff(tmp_path / name, image)
+    assert predicted([tmp_path], tmp_path / "out") == []
+    planes = tmp_path / "out/planes"
+    assert sorted(path.relative_to(planes).as_posix() for path in planes.rglob("*.geojson")) == [
+        "a.geojson",
+        "north/a.geojson",
+        "north/old/b.geojson",
+    ]
 
 
 def test_an_image_that_is_too_large_is_refused_before_it_is_read(trained, image, tmp_path):

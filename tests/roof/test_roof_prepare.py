@@ -152,7 +152,7 @@ def test_what_one_scene_does_not_label_is_unknown_and_not_absent(workspace, monk
     store = stored()
     tiles = dict(zip(store.index["scene"], (store.tile(number) for number in range(4)), strict=True))
     assert store.meta["vector_kinds"] == 0
-    assert [store.index["pixel_size_m"].isna().all(), len(store)] == [True, 4]
+    assert store.index["pixel_size_m"].tolist() == [0.2] * 4
     for name, tile in tiles.items():
         assert (np.isnan(tile.height).all(), (tile.segments == UNKNOWN).all(), (tile.roof == UNKNOWN).all()) == (
             name != "height",
@@ -321,10 +321,43 @@ def test_a_scene_in_which_nothing_is_labelled_is_refused(workspace, monkeypatch)
         prepare.run(generic_roof(SHARES), QUIET, "own")
 
 
-def test_pixels_of_unknown_size_are_not_resampled_to_a_known_one(workspace, monkeypatch):
-    Fake(many()).install(monkeypatch)
-    with pytest.raises(UserError, match=r"12 scene\(s\), the first is s00, .* set roof.raw.own.pixel_size_m"):
-        prepare.run(generic_roof(SHARES, pixel_size_m=0.2), QUIET, "own")
+@pytest.mark.parametrize("wanted", [None, 0.2])
+def test_pixels_of_unknown_size_are_refused(workspace, monkeypatch, wanted):
+    Fake(many(), pixel_size_m=None).install(monkeypatch)
+    with pytest.raises(
+        UserError, match=r"12 scene\(s\) do not say how large a pixel is .*: s00, s01.* Set pixel_size_m"
+    ):
+        prepare.run(generic_roof(SHARES, pixel_size_m=wanted), QUIET, "own")
+    assert list(workspace.iterdir()) == []
+
+
+@pytest.mark.parametrize("head", ["segments", "superstructures", "roof"])
+def test_masks_of_black_and_white_are_refused(workspace, monkeypatch, head):
+    black_and_white = np.where(np.arange(64) < 20, 0, UNKNOWN).astype(np.uint8)[:, None].repeat(64, axis=1)
+    scenes = {name: Labelled(image=tile.image, **{head: black_and_white}) for name, tile in many().items()}
+    Fake(scenes).install(monkeypatch)
+    with pytest.raises(UserError, match=rf"All labels of {head} are 0 .* A mask of roofs belongs in roofs/"):
+        prepare.run(generic_roof(SHARES), QUIET, "own")
+
+
+def test_a_place_without_roofs_is_no_mistake(workspace, monkeypatch):
+    scenes = {name: with_roof(number, roof=np.zeros((64, 64), np.uint8)) for number, name in enumerate(many())}
+    Fake(scenes).install(monkeypatch)
+    prepare.run(generic_roof(SHARES), QUIET, "own")
+    assert data()["class_share"]["roof"]["roof"] == 0
+
+
+@pytest.mark.parametrize(("ground_m", "refused"), [(0.0, False), (430.0, True)])
+def test_heights_above_the_sea_are_refused(workspace, monkeypatch, ground_m, refused):
+    height = np.full((64, 64), ground_m, np.float32)
+    height[10:30, 10:30] += 6
+    Fake({name: Labelled(image=tile.image, height=height) for name, tile in many().items()}).install(monkeypatch)
+    if refused:
+        with pytest.raises(UserError, match=r"No height is below 430 m, .* above the sea: take a terrain model"):
+            prepare.run(generic_roof(SHARES), QUIET, "own")
+    else:
+        prepare.run(generic_roof(SHARES), QUIET, "own")
+        assert data()["known_share"]["height"] == 1
 
 
 def test_coarser_azimuths_than_wanted_are_refused(workspace, monkeypatch):

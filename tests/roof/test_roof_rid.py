@@ -396,7 +396,6 @@ def test_an_image_without_georeference_has_no_pixel_size_and_no_eaves(rid: Path)
     assert not found.problems
     assert scene_of(found, "2").pixel_size_m is None
     assert scene_of(found, "2").georeference is None
-    assert any("1 image(s) have no georeference" in note for note in found.notes)
     assert any("1 image(s) are not in EPSG:4326: their eaves are unknown" in note for note in found.notes)
     tile = labelled(rid, "2")
     assert (tile.vectors, tile.vector_kinds) == (None, 0)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import glob
-import itertools
 import math
-import os
 import re
 from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +18,9 @@ from millrace.detection.finder import Finder
 from millrace.detection.params import Detection
 from millrace.detection.results import Found, write_results
 from millrace.detection.tiles import find_in_tiles
-from millrace.errors import ImageError, Problem, UserError
+from millrace.errors import ImageError, Problem
 from millrace.imagery.colour import read_rgb
-from millrace.imagery.read import SUFFIXES
+from millrace.imagery.inputs import InputImage, input_images, real_path
 from millrace.settings import Runtime
 
 OVERLAYS, CROPS = "overlays", "crops"
@@ -33,18 +29,6 @@ JPEG_QUALITY = 90
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 CROP = re.compile(r"\d{3,}_.*\.png")
 NAME_LETTERS = 40
-
-
-class _Input(NamedTuple):
-    """A file, and its path from the folder that all inputs have in common, with slashes."""
-
-    name: str
-    path: Path
-
-    @property
-    def overlay(self) -> str:
-        """Name of its overlay."""
-        return self.name if self.path.suffix.lower() in (*JPEG_SUFFIXES, ".png") else f"{self.name}.png"
 
 
 def predict_files(
@@ -58,8 +42,7 @@ def predict_files(
     in common, and numbered from 1 in the order of the inputs; one that fails keeps its number.
 
     Args:
-        inputs: Files; folders, whose image files are taken, and those of the folders in them; or patterns for names
-            (`photos/**/*.jpg`). Hidden files and what lies in `out` do not count.
+        inputs: See `input_images`.
         out: Folder for the results.
         folder: Model folder.
         params: `predict` gives the least score and the tiles, `evaluate` what the network's boxes go through,
@@ -74,24 +57,24 @@ def predict_files(
     Raises:
         UserError: There is no image, `out` is one of the folders to read, or the model cannot be used.
     """
-    files, problems = _input_files(inputs, out)
-    if not files and not problems:
-        raise UserError(f"No image file ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, inputs))}")
+    images, problems = input_images(inputs, out)
+    files, colliding = _with_own_overlays(images)
+    problems += colliding
     floor = min(params.evaluate.score_floor, params.predict.score or 1.0)
     finder = Finder(folder, params.evaluate.model_copy(update={"score_floor": floor}), runtime)
     threshold = finder.score_threshold if params.predict.score is None else params.predict.score
     names = [str(category["name"]) for category in finder.categories]
     out.mkdir(parents=True, exist_ok=True)
-    keep = {_real(file.path) for file in files}
+    keep = {real_path(file.path) for file in files}
     found = []
     for number, file in enumerate(tqdm(files, desc="predict", disable=not runtime.progress), 1):
         try:
             picture = read_rgb(file.path, int(params.prepare.max_megapixels * 1e6))
             detections = _find(finder, picture, params)
             shown = detections.above(threshold)
-            _write_overlay(out / OVERLAYS / file.overlay, picture, shown, names, keep)
+            _write_overlay(out / OVERLAYS / _overlay(file), picture, shown, names, keep)
             if params.predict.crops:
-                _write_crops(out / CROPS / file.overlay, picture, shown, names, keep)
+                _write_crops(out / CROPS / _overlay(file), picture, shown, names, keep)
         except (ImageError, OSError, MemoryError) as error:
             problems.append(Problem(file.path, str(error) or type(error).__name__))
             continue
@@ -115,77 +98,22 @@ def _find(finder: Finder, picture: NDArray[np.uint8], params: Detection) -> Dete
     )
 
 
-def _input_files(inputs: Sequence[Path], out: Path) -> tuple[list[_Input], list[Problem]]:
-    """Files in the order given, those of a folder or a pattern sorted, each once."""
-    files: dict[Path, None] = {}
-    roots, problems = [], []
-    for given in inputs:
-        root, paths, own = _expanded(given.absolute(), _real(out))
-        files |= dict.fromkeys(paths)
-        roots += [root] if paths else []
-        problems += own
-    base = os.path.commonpath([os.path.normpath(root) for root in roots]) if roots else ""
-    named: dict[str, _Input] = {}
-    for path in files:
-        each = _Input(os.path.relpath(path, base).replace(os.sep, "/"), path)
-        if not _is_text(each.name):
-            problems.append(Problem(path, "its name is not valid UTF-8; rename it"))
-        elif each.overlay not in named:
-            named[each.overlay] = each
-        elif not path.samefile(other := named[each.overlay].path):
+def _with_own_overlays(images: Sequence[InputImage]) -> tuple[list[InputImage], list[Problem]]:
+    """Those whose overlay has a name of its own."""
+    first: dict[str, InputImage] = {}
+    problems = []
+    for each in images:
+        other = first.setdefault(_overlay(each), each)
+        if other is not each and not each.path.samefile(other.path):
             problems.append(
-                Problem(path, f"its overlay has the name of that of {other}; predict it into another folder")
+                Problem(each.path, f"its overlay has the name of that of {other.path}; predict it into another folder")
             )
-    return list(named.values()), problems
+    return list(first.values()), problems
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _expanded(given: Path, out: Path) -> tuple[Path, list[Path], list[Problem]]:
-    """The folder that names are relative to, its image files, and what is wrong."""
-    if given.is_dir():
-        if _real(given) == out:
-            raise UserError(f"--out is {given}, a folder to read; name another, which may lie in it")
-        return given, *_walk(given, out)
-    if given.exists() or not glob.has_magic(str(given)):
-        return given.parent, *(([given], []) if given.exists() else ([], [Problem(given, "does not exist")]))
-    parts = itertools.takewhile(lambda part: not glob.has_magic(part), given.parts)
-    matches = (Path(path) for path in sorted(glob.glob(str(given), recursive=True)))  # noqa: PTH207  Path.glob takes hidden files
-    paths = [path for path in matches if _is_image(path) and not _real(path).is_relative_to(out)]
-    return Path(*parts), paths, [] if paths else [Problem(given, "no image file has such a name")]
-
-
-def _walk(folder: Path, out: Path) -> tuple[list[Path], list[Problem]]:
-    paths, problems = [], []
-    inside = _real(folder)
-    for here, subfolders, names in os.walk(folder):
-        visible = [Path(here, name) for name in subfolders if not name.startswith(".")]
-        problems += [
-            Problem(path, "is a link to a folder, which is not followed") for path in visible if path.is_symlink()
-        ]
-        subfolders[:] = [path.name for path in visible if _real(path) != out]
-        for path in (Path(here, name) for name in names):
-            if not _is_image(path):
-                continue
-            if _real(path).is_relative_to(inside):
-                paths.append(path)
-            else:
-                problems.append(Problem(path, f"is a link that leaves the folder {folder}"))
-    return sorted(paths), problems
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises an error for links in a circle
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+def _overlay(image: InputImage) -> str:
+    """Name of its overlay."""
+    return image.name if image.path.suffix.lower() in (*JPEG_SUFFIXES, ".png") else f"{image.name}.png"
 
 
 def _write_overlay(
@@ -204,7 +132,7 @@ def _write_crops(
     """Write a picture of each box, numbered as they are in the table, and remove those of an earlier run."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if CROP.fullmatch(path.name) and _real(path) not in keep:
+            if CROP.fullmatch(path.name) and real_path(path) not in keep:
                 path.unlink()
     height, width = picture.shape[:2]
     for number, (box, label) in enumerate(zip(shown.boxes, shown.labels, strict=True), 1):
@@ -220,7 +148,7 @@ def _write_picture(path: Path, picture: NDArray[np.uint8], keep: Set[Path]) -> N
     Raises:
         ImageError: That is one of the files to keep.
     """
-    if _real(path) in keep:
+    if real_path(path) in keep:
         raise ImageError(f"a result would take the place of the image {path}; predict into another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(".picture.partial")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -99,11 +100,13 @@ class Analyzer:
 
         Args:
             path: GeoTIFF of any size, or a picture.
-            scratch: Existing empty folder for the arrays, which may be larger than the memory: about 25 bytes a pixel.
+            scratch: Existing folder, in which a new one takes the arrays, which may be larger than the memory: about
+                25 bytes a pixel. It is the caller's to delete.
 
         Raises:
             ImageError: The file cannot be used; the message says why and does not name the file.
         """
+        scratch = Path(tempfile.mkdtemp(dir=scratch))
         image = read_aerial(path, scratch, self._max_pixels)
         ground = image.ground or self._assumed
         shape = image.pixels.shape[:2]

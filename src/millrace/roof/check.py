@@ -22,6 +22,8 @@ from millrace.roof import raw as reader
 from millrace.roof.class_counts import columns, counted, known_shares, labelled_heads, table
 from millrace.roof.classes import ALL_LINES
 from millrace.roof.data_pictures import write_sheet
+from millrace.roof.implausible import implausible
+from millrace.roof.raw_files import some
 from millrace.roof.scene import Scene
 from millrace.roof.split import dealt, leaks, place, settings_of
 from millrace.roof.store import FIELDS
@@ -48,6 +50,7 @@ class BandReport:
         vector_kinds: Bits of the kinds of lines that are given as vectors.
         content: Hash of the image.
         heights_outside: Heights that were taken as unknown.
+        lowest_m: The lowest of the others; NaN where there is none.
         problems: Why it cannot be used.
     """
 
@@ -57,6 +60,7 @@ class BandReport:
     vector_kinds: int = ALL_LINES
     content: str = ""
     heights_outside: int = 0
+    lowest_m: float = math.nan
     problems: tuple[Problem, ...] = ()
 
 
@@ -120,10 +124,10 @@ def check_source(name: str, source: Source, settings: Prepare, runtime: Runtime)
     scan = reader.scan(source, settings)
     unsized = [scene for scene in scan.scenes if scene.pixel_size_m is None]
     blocking = []
-    if settings.pixel_size_m is not None and unsized:
+    if unsized:
         blocking.append(
-            f"{len(unsized)} scene(s), the first is {unsized[0].name}, do not say how large a pixel is, and "
-            f"roof.prepare.pixel_size_m is set: set roof.raw.{name}.pixel_size_m."
+            f"{len(unsized)} scene(s) do not say how large a pixel is on the ground, which areas, slopes and lengths "
+            f"need: {some(scene.name for scene in unsized)}. Set pixel_size_m of this data set in roof.raw."
         )
     windows = [band for scene in scan.scenes for band in bands(scene, settings)]
     found = parallel_map(partial(_inspect, source=source, settings=settings), windows, runtime, f"check {name}")
@@ -146,6 +150,12 @@ def check_source(name: str, source: Source, settings: Prepare, runtime: Runtime)
             sides = {}
             blocking.append(str(error))
     kept = [pair for scene in scenes for pair in reports[scene.name]]
+    counts = np.concatenate(
+        [np.zeros((0, len(columns(settings.azimuths))), np.int64), *(own.counts for _, own in kept)]
+    )
+    pixels = sum(int(own.tiles[:, 2:].prod(axis=1).sum()) for _, own in kept)
+    lowest_m = float(np.fmin.reduce([own.lowest_m for _, own in kept], initial=math.nan))
+    blocking += implausible(counts.sum(axis=0), settings.azimuths, pixels, lowest_m)
     return Report(
         name=name,
         source=source,
@@ -153,9 +163,7 @@ def check_source(name: str, source: Source, settings: Prepare, runtime: Runtime)
         scenes=tuple(scenes),
         bands=tuple(band for band, _ in kept),
         tiles=_tiles(kept, sides, settings),
-        counts=np.concatenate(
-            [np.zeros((0, len(columns(settings.azimuths))), np.int64), *(own.counts for _, own in kept)]
-        ),
+        counts=counts,
         fields=tuple(field for field in FIELDS if any(field in own.fields for _, own in kept)),
         vector_kinds=int(np.bitwise_and.reduce([own.vector_kinds for _, own in kept] or [0])),
         problems=tuple(sorted({*scan.problems, *(problem for own in failed.values() for problem in own)})),
@@ -306,7 +314,12 @@ def _inspect(band: Band, source: Source, settings: Prepare) -> BandReport:
         vector_kinds=int(np.bitwise_and.reduce([tile.vector_kinds for tile in labelled])),
         content=_joined(f"{tile.image.shape}" + hashlib.sha256(tile.image.tobytes()).hexdigest() for tile in labelled),
         heights_outside=outside,
+        lowest_m=float(np.fmin.reduce([_lowest(tile.height) for tile in labelled])),
     )
+
+
+def _lowest(height: NDArray[np.float32] | None) -> float:
+    return math.nan if height is None else float(np.fmin.reduce(height, axis=None))
 
 
 def _failed(

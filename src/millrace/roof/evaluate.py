@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +60,7 @@ def run(params: Roof, runtime: Runtime) -> None:
         raise UserError(f"No source of roof.raw ({', '.join(params.raw)}) has a test tile")
 
     def tiles() -> Iterator[Tile]:
-        return held_out_tiles(sources, config["pixel_size_m"])
+        return held_out_tiles(sources)
 
     settings = params.evaluate
     predicts: dict[str, Predict] = {
@@ -85,19 +84,13 @@ def vectorised(maps: Callable[[NDArray[np.uint8]], Maps], settings: Vectorise) -
     return predict
 
 
-def held_out_tiles(sources: Iterable[Store], pixel_size_m: float) -> Iterator[Tile]:
-    """The test tiles of prepared sources, named by their scenes and places in them.
-
-    Args:
-        sources: Prepared data.
-        pixel_size_m: Of tiles that do not say it.
-    """
+def held_out_tiles(sources: Iterable[Store]) -> Iterator[Tile]:
+    """The test tiles of prepared sources, named by their scenes and places in them."""
     for store in sources:
         for position in store.positions("test"):
             row = store.index.iloc[position]
-            own = float(row["pixel_size_m"])
             name = tile_name(row["scene"], row["top"], row["left"])
-            yield Tile(name, store.name, store.tile(position), pixel_size_m if math.isnan(own) else own)
+            yield Tile(name, store.name, store.tile(position), float(row["pixel_size_m"]))
 
 
 def tile_name(scene: str, top: int, left: int) -> str:

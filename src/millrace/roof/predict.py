@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
+import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from millrace.errors import ImageError, Problem, UserError
+from millrace.errors import ImageError, Problem
 from millrace.files import write_csv
+from millrace.imagery.inputs import InputImage, input_images, real_path
 from millrace.imagery.mapped import give_back
 from millrace.imagery.metadata import DType, Metadata
 from millrace.imagery.pictures import write_png
 from millrace.imagery.raster_writer import Strip, write_raster
-from millrace.imagery.read import SUFFIXES
 from millrace.roof.aerial_image import strips
 from millrace.roof.analysis import Analysis, Analyzer
 from millrace.roof.classes import LINES, SUPERSTRUCTURES, UNKNOWN, segment_names
@@ -27,6 +27,7 @@ from millrace.roof.geojson import line_features, plane_features, write_geojson
 from millrace.roof.params import Roof
 from millrace.settings import Runtime
 
+log = logging.getLogger(__name__)
 TABLE = "planes.csv"
 ENDINGS = {
     "segments": ".tif",
@@ -51,7 +52,7 @@ def predict_files(
     georeference of their image. What the model was not trained for is not written.
 
     Args:
-        inputs: Files; folders, whose image files are taken; or patterns for names (`tiles/**/*.tif`).
+        inputs: See `input_images`. NAME is a file's path from the folder that all of them have in common.
         out: Folder for the results.
         folder: Model folder.
         params: The `roof` section, see `Analyzer`.
@@ -64,22 +65,26 @@ def predict_files(
     Raises:
         UserError: There is no image, or the model cannot be used.
     """
-    files, problems = _input_files(inputs, out)
-    if not files and not problems:
-        raise UserError(f"No image file ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, inputs))}")
+    images, problems = input_images(inputs, out)
+    files, colliding = _with_own_results(images, out)
+    problems += colliding
     analyzer = Analyzer(folder, params, runtime)
     out.mkdir(parents=True, exist_ok=True)
     tables = []
-    for path in tqdm(files, desc="predict", disable=not runtime.progress):
+    for image in tqdm(files, desc="predict", disable=not runtime.progress):
         with tempfile.TemporaryDirectory(dir=out, prefix=".scratch-") as scratch:
             try:
-                analysis = analyzer.analyze(path, Path(scratch))
-                _write(analysis, path.stem, out, probabilities)
+                analysis = analyzer.analyze(image.path, Path(scratch))
+                _write(analysis, _results(out, image), probabilities)
             except (ImageError, OSError, MemoryError) as error:
-                problems.append(Problem(path, str(error) or type(error).__name__))
+                problems.append(Problem(image.path, str(error) or type(error).__name__))
                 continue
+            if analysis.image.ground is None:
+                log.warning(
+                    "%s does not say how large its pixels are; taken as %g m", image.path, analysis.ground.width_m
+                )
             table = pd.DataFrame([feature.properties for feature in plane_features(analysis.planes)])
-            tables.append(table.assign(image=path.name))
+            tables.append(table.assign(image=image.name))
     (out / TABLE).unlink(missing_ok=True)
     if any(map(len, tables)):
         table = pd.concat([each for each in tables if len(each)], ignore_index=True)
@@ -87,10 +92,9 @@ def predict_files(
     return sorted(problems)
 
 
-def _write(analysis: Analysis, name: str, out: Path, probabilities: bool) -> None:
+def _write(analysis: Analysis, paths: Mapping[str, Path], probabilities: bool) -> None:
     """Write the results of one image."""
     heads, maps, metadata = set(analysis.heads), analysis.maps, analysis.image.metadata
-    paths = {kind: out / kind / f"{name}{ending}" for kind, ending in ENDINGS.items()}
     if "segments" in heads:
         _write_classes(paths["segments"], maps.segments, segment_names(analysis.azimuths), metadata)
     if "superstructures" in heads:
@@ -141,36 +145,27 @@ def _strips(bands: Sequence[NDArray[Any]]) -> Iterator[Strip]:
         give_back(*bands)
 
 
-def _input_files(inputs: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]:
-    """Files in the order given, those of a folder or pattern sorted; results are named by stem: stems must differ."""
-    files: dict[str, Path] = {}
+def _with_own_results(images: Sequence[InputImage], out: Path) -> tuple[list[InputImage], list[Problem]]:
+    """Those whose results have a name of their own, and take the place of no image."""
+    first: dict[str, InputImage] = {}
     problems = []
-    for given in inputs:
-        paths = _expanded(given)
-        if not paths and not given.is_dir():
-            problems.append(Problem(given, "does not exist"))
-        for path in paths:
-            if path.stem in files:
-                if not files[path.stem].samefile(path):
-                    problems.append(
-                        Problem(path, f"has the same name as {files[path.stem]}; predict it into another folder")
-                    )
-            elif any(
-                (out / kind / f"{path.stem}{ending}").resolve() == path.resolve() for kind, ending in ENDINGS.items()
-            ):
-                problems.append(Problem(path, "a result would take its place; predict into another folder"))
-            else:
-                files[path.stem] = path
-    return list(files.values()), problems
+    inputs = {real_path(image.path) for image in images}
+    for each in images:
+        if any(real_path(path) in inputs for path in _results(out, each).values()):
+            problems.append(
+                Problem(each.path, "a result would take the place of an image; predict into another folder")
+            )
+            continue
+        other = first.setdefault(_stem(each), each)
+        if other is not each and not each.path.samefile(other.path):
+            problems.append(Problem(each.path, f"has the same name as {other.path}; predict it into another folder"))
+    return list(first.values()), problems
 
 
-def _expanded(given: Path) -> list[Path]:
-    if given.is_dir():
-        return sorted(path for path in given.iterdir() if _is_image(path))
-    if given.exists():
-        return [given]
-    return sorted(path for path in map(Path, glob.glob(str(given), recursive=True)) if _is_image(path))  # noqa: PTH207  Path.glob takes hidden files
+def _stem(image: InputImage) -> str:
+    return str(PurePosixPath(image.name).with_suffix(""))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _results(out: Path, image: InputImage) -> dict[str, Path]:
+    """Files of results, by their kind."""
+    return {kind: out / kind / f"{_stem(image)}{ending}" for kind, ending in ENDINGS.items()}

@@ -18,8 +18,7 @@ VIEWING = "_vis"
 def scan(root: Path, settings: Airs, limits: Prepare) -> Scan:
     """Look at the headers of all tiles of `{train,val,test}/{image,label}/<name>.tif`.
 
-    A side without a folder or list is a note; so is a tile without a coordinate system, whose `pixel_size_m` is None
-    unless the settings give it. Tiles of a folder that its list leaves out are used.
+    A side without a folder or list is a note. Tiles of a folder that its list leaves out are used.
 
     Raises:
         UserError: The folder holds none of the three sides, or no tile.
@@ -60,11 +59,6 @@ def scan(root: Path, settings: Airs, limits: Prepare) -> Scan:
                 problems.append(Problem(image, str(error)))
         unused = sorted(labels[side].keys() - images[side].keys())
         problems += [Problem(labels[side][stem], "has no image of this name") for stem in unused]
-    unknown = [scene.name for scene in scenes if scene.pixel_size_m is None]
-    if unknown:
-        notes.append(
-            f"{len(unknown)} tile(s) have no coordinate system and so no pixel size: {some(unknown)}; set pixel_size_m"
-        )
     scenes.sort(key=lambda scene: scene.name)
     problems += of_lists[0]
     return Scan(tuple(scenes), tuple(sorted(problems)), (*notes, *of_lists[1]), ("roof", "lines"))

@@ -56,11 +56,15 @@ def files_by_stem(
     if not folder.is_dir():
         return {}, [Problem(folder, f"is no folder; {contents(folder.parent)}")], []
     files: dict[str, Path] = {}
-    problems, passed = [], []
+    problems: list[Problem] = []
+    passed: list[str] = []
+    subfolders: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.suffix.lower() not in endings:
+        if path.is_dir():
+            subfolders.append(path.name)
+        elif path.suffix.lower() not in endings:
             passed.append(path.name)
         elif not stays_inside(root, path):
             problems.append(Problem(path, f"is a link that leaves {root}; put the file itself there"))
@@ -68,8 +72,14 @@ def files_by_stem(
             problems.append(Problem(path, f"has the same name as {files[path.stem].name}"))
         else:
             files[path.stem] = path
-    notes = [f"{folder}: {len(passed)} file(s) are not {' or '.join(endings)} and are passed over: {some(passed)}"]
-    return files, problems, notes if passed else []
+    notes = []
+    if passed:
+        notes.append(
+            f"{folder}: {len(passed)} file(s) are not {' or '.join(endings)} and are passed over: {some(passed)}"
+        )
+    if subfolders:
+        notes.append(f"{folder}: its {len(subfolders)} folder(s) are not looked into: {some(subfolders)}")
+    return files, problems, notes
 
 
 def read_list(root: Path, path: Path) -> list[str]:

@@ -22,6 +22,7 @@ by nothing.
 from __future__ import annotations
 
 import csv
+import difflib
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -105,9 +106,6 @@ def scan(root: Path, settings: Generic, limits: Prepare) -> Scan:
     if users and not any(len(_on_image(buildings, POLYGONS, scene)[0]) for scene in users):
         problems.append(Problem(buildings, f"no polygon lies on an image; {_LOST}"))
         scenes = [scene for scene in scenes if scene not in users]
-    unsized = [scene.name for scene in scenes if scene.pixel_size_m is None]
-    if unsized:
-        notes.append(f"{len(unsized)} image(s) have no georeference and so no pixel size: {some(unsized)}")
     labelled = {head for scene in scenes for kind in scene.files for head in (kind, *_FOLLOWS.get(kind, ()))}
     return Scan(tuple(scenes), tuple(sorted(problems)), tuple(notes), tuple(h for h in HEADS if h in labelled))
 
@@ -161,8 +159,7 @@ def _blamed(scene: Scene, kind: str) -> Iterator[None]:
 def _labels(root: Path, images: dict[str, Path]) -> tuple[dict[str, dict[str, Path]], list[Problem], list[str]]:
     """Files of labels by kind and stem, what is wrong with others, and what is not looked at."""
     labels: dict[str, dict[str, Path]] = {}
-    problems: list[Problem] = []
-    notes: list[str] = []
+    problems, notes = _other_folders(root)
     for kind, (name, endings) in FOLDERS.items():
         if (root / name).is_dir():
             labels[kind], wrong, passed = files_by_stem(root, root / name, endings)
@@ -185,6 +182,21 @@ def _labels(root: Path, images: dict[str, Path]) -> tuple[dict[str, dict[str, Pa
         wanted = ", ".join(f"{name}/" for name, _ in FOLDERS.values())
         raise UserError(f"{root} must hold labels in {wanted} or {BUILDINGS}; {contents(root)}")
     return labels, problems, notes
+
+
+def _other_folders(root: Path) -> tuple[list[Problem], list[str]]:
+    """Folders without a meaning: a problem where the name was probably meant to be one that has."""
+    known = (IMAGES, *(name for name, _ in FOLDERS.values()))
+    problems, passed = [], []
+    for path in sorted(root.iterdir()):
+        if not path.is_dir() or path.name in known or path.name.startswith("."):
+            continue
+        if close := difflib.get_close_matches(path.name.lower(), known, n=1, cutoff=0.75):
+            problems.append(Problem(path, f"is not looked at; if it holds {close[0]}, call it {close[0]}"))
+        else:
+            passed.append(path.name)
+    wanted = ", ".join(known)
+    return problems, [f"{root}: folders other than {wanted} are passed over: {some(passed)}"] if passed else []
 
 
 def _groups(root: Path, settings: Generic, images: dict[str, Path]) -> tuple[dict[str, str], list[Problem]]:
@@ -293,9 +305,10 @@ def _line_shapes(path: Path) -> Shapes:
     wrong = [place for place, kind in enumerate(shapes.properties) if kind not in LINES]
     if wrong:
         kind = shapes.properties[wrong[0]]
+        what = "has no property 'kind'" if kind is None else f"has the kind {str(kind)[:40]!r}"
         raise ImageError(
-            f"{len(wrong)} line(s) are of no known kind, the first, number {wrong[0]}, of {str(kind)[:40]!r}; "
-            f"known are {', '.join(LINES)}"
+            f"{len(wrong)} line(s) are of no known kind; the first, number {wrong[0]}, {what}. Known are "
+            f"{', '.join(LINES)}"
         )
     return shapes
 

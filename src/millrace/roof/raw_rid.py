@@ -68,9 +68,6 @@ def scan(root: Path, settings: Rid, limits: Prepare) -> Scan:
     left_out, of_copies, on_copies = _copies(scenes)
     scenes = [scene for scene in scenes if scene.name not in left_out]
     of_vectors, on_vectors = check_vectors(root, settings.vectors, scenes)
-    unplaced = [scene.name for scene in scenes if scene.pixel_size_m is None]
-    if unplaced:
-        notes.append(f"{len(unplaced)} image(s) have no georeference and so no pixel size: {some(unplaced)}")
     return Scan(
         tuple(scenes),
         tuple(sorted([*problems, *of_copies, *of_vectors])),
