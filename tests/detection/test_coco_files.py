@@ -17,6 +17,7 @@ from millrace.detection.coco import read_coco
 from millrace.detection.coco_files import read_coco_files
 from millrace.detection.convert import convert
 from millrace.detection.dataset import Dataset, ImageEntry
+from millrace.detection.findings import FindingsError
 from millrace.detection.params import Prepare
 from millrace.detection.prepare import prepare_folder
 from millrace.detection.store import Store
@@ -277,10 +278,40 @@ def test_a_picture_that_two_files_have_is_still_found(tmp_path):
 
 
 @pytest.mark.parametrize("valid", [[1], [3, 1]])
-def test_one_name_in_two_folders_is_found_whether_the_ids_are_equal_or_not(tmp_path, valid):
+def test_one_name_in_two_folders_is_of_two_images_whether_the_ids_are_equal_or_not(tmp_path, valid):
     raw = roboflow(tmp_path / "raw", train=[1, 2], valid=valid)
     write_image(raw / "valid/1.png", noise(seed=9))
-    assert ("file_name_repeated", "1.png", "stopped") in kinds(raw)
+    given = {"train": "train/_annotations.coco.json", "validation": "valid/_annotations.coco.json"}
+    report = prepare_folder(raw, section(raw, split={"given": given}).prepare, QUIET, tmp_path / "out")
+    assert {each.kind for each in report.checked.findings} == {"ids_shared"}
+    store = Store(tmp_path / "out")
+    sides = dict(zip(store.images["file_name"], store.images["split"], strict=True))
+    others = {f"{seed}.png": "validation" for seed in valid if seed != 1}
+    assert sides == {"train/1.png": "train", "valid/1.png": "validation", "2.png": "train"} | others
+    for position, name in enumerate(store.images["file_name"]):
+        seed = {"train/1.png": 1, "valid/1.png": 9, "2.png": 2, "3.png": 3}[name]
+        assert (store.pixels(position) == noise(seed=seed)).all()
+
+
+def test_one_file_that_an_annotation_file_lists_twice_is_found(tmp_path):
+    raw = roboflow(tmp_path / "raw", train=[1, 2], valid=[3])
+    value = json.loads((raw / "train/_annotations.coco.json").read_text())
+    value["images"][1]["file_name"] = "./1.png"
+    write_json(raw / "train/_annotations.coco.json", value)
+    assert ("file_name_repeated", "./1.png", "stopped") in kinds(raw)
+
+
+def test_lists_by_name_say_which_of_two_images_with_one_name_they_mean(tmp_path):
+    raw = roboflow(tmp_path / "raw", train=[1, 2], valid=[1])
+    write_image(raw / "valid/1.png", noise(seed=9))
+    (raw / "list.txt").write_text("1.png\n2.png\n")
+    with pytest.raises(FindingsError, match=r"line 1: '1.png' may be train/1.png or valid/1.png"):
+        prepare_folder(
+            raw,
+            section(raw, split={"given": {"train": "list.txt", "validation": "list.txt"}}).prepare,
+            QUIET,
+            tmp_path / "out",
+        )
 
 
 def test_files_in_one_folder_that_share_an_image_have_it_once(tmp_path):

@@ -404,6 +404,16 @@ def test_categories_from_1_need_no_word_and_one_without_a_box_is_told():
     assert [(each.kind, each.what, each.done) for each in checked.findings] == [("category_unused", "b (id 2)", "kept")]
 
 
+def test_a_category_without_a_box_is_left_out_and_the_classes_close_up():
+    of = dataset(box(1, category=7), box(2, category=9), categories=((0, "all"), (7, "b"), (9, "c")))
+    checked = check(of, policy={"category_unused": "drop"})
+    assert [(each.what, each.done) for each in of_kind(checked, "category_unused")] == [("all (id 0)", "dropped")]
+    assert checked.categories == [{"id": 7, "name": "b"}, {"id": 9, "name": "c"}]
+    assert checked.boxes["label"].tolist() == [0, 1]
+    stopping = check(of, policy={"category_unused": "stop"})
+    assert [each.done for each in of_kind(stopping, "category_unused")] == ["stopped"]
+
+
 def test_copies_are_told():
     of = dataset(box(1), box(2, image=2), images=2)
     read = [Inspected(Path(name), WIDTH, HEIGHT, 1, "same") for name in ("1.png", "2.png")]

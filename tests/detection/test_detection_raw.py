@@ -8,7 +8,7 @@ from builders import an_annotation, an_image, an_object, content, image_entry, w
 
 from millrace.detection.confinement import LINK
 from millrace.detection.params import Prepare
-from millrace.detection.raw import Raw, find, load
+from millrace.detection.raw import Raw, find, load, split_files
 from millrace.errors import ImageError, UserError
 
 DEFAULT = Prepare()
@@ -59,6 +59,27 @@ def test_a_roboflow_export(tmp_path):
         write_json(tmp_path / side / "_annotations.coco.json", value)
         touch(tmp_path / side / "a.jpg")
     assert image_paths(tmp_path) == ["test/a.jpg", "train/a.jpg", "valid/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "sides"),
+    [
+        (
+            [f"{side}/_annotations.coco.json" for side in ("test", "train", "valid")],
+            {"train": "train", "validation": "valid", "test": "test"},
+        ),
+        (["instances_train2017.json", "instances_val2017.json"], {"train": "train2017", "validation": "val2017"}),
+        (["instances.json"], {}),
+        (["instances_train.json", "persons_train.json", "instances_val.json"], {}),
+        (["a/trainer.json", "restrain_val.json"], {}),
+    ],
+)
+def test_files_that_look_like_a_split(tmp_path, files, sides):
+    for number, name in enumerate(files):
+        write_json(tmp_path / name, content(images=[an_image(number + 1)]))
+    found = split_files(find(tmp_path, Prepare(annotations=tuple(files))))
+    assert found.keys() == sides.keys()
+    assert all(sides[side] in name for side, name in found.items())
 
 
 @pytest.mark.parametrize("folder", ["", "images/", "JPEGImages/", "data/"])

@@ -16,7 +16,7 @@ from millrace.detection.data_pictures import write_sheet
 from millrace.detection.dataset import Dataset
 from millrace.detection.findings import TABLE, Done, Finding, printable, stops, table, told
 from millrace.detection.image_checks import inspect_all
-from millrace.detection.raw import Raw, load
+from millrace.detection.raw import Raw, load, split_files
 from millrace.errors import Problem
 from millrace.files import write_csv, write_json
 from millrace.settings import Runtime
@@ -59,6 +59,11 @@ def check_folder(raw: Path, settings: Prepare, runtime: Runtime) -> Report:
         *(_of_file(problem, raw, "structure", "stopped") for problem in problems),
         *(_of_file(note, raw, "ids_shared", "renumbered") for note in dataset.notes),
     ]
+    if not settings.split.given.lists:
+        checked.findings.extend(
+            Finding("split_unused", name, None, "", None, f"for {side}", "kept")
+            for side, name in split_files(found).items()
+        )
     return Report(found, dataset, checked, [inspected[entry].path for entry in checked.images["entry"]])
 
 

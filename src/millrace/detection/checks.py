@@ -74,8 +74,14 @@ def check_dataset(
     more, images["split"] = deal_given(images, given, policy)
     found += more
     used = set(boxes["category_id"].tolist())
-    unused = [f"{name} (id {number})" for number, name in names.items() if number not in used]
-    found += [_of_set("category_unused", each, "kept") for each in unused]
+    unused = {number: name for number, name in names.items() if number not in used}
+    found += [
+        _of_set("category_unused", f"{name} (id {number})", DONE[policy.category_unused])
+        for number, name in unused.items()
+    ]
+    if policy.category_unused == "drop":
+        names = {number: name for number, name in names.items() if number in used}
+        boxes["label"] = _rows_of(boxes["category_id"].to_numpy(), np.array(list(names), np.int64))
     if not len(images):
         found.append(_of_set("no_image", f"{len(dataset.images)} image(s) are declared", "stopped"))
     elif boxes["ignored"].all():

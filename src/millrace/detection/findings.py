@@ -130,6 +130,11 @@ KINDS: dict[str, Kind] = {
         ("image with the picture of another", "images with the picture of another"),
         "Nothing: where sides are dealt by share, they are on the same one.",
     ),
+    "split_unused": Kind(
+        ("file that looks like one side of a split", "files that look like the sides of a split"),
+        "Images are dealt by share. To keep this split, set detection.prepare.split.given.train, .validation and "
+        ".test to these files.",
+    ),
     "crowd": Kind(
         ("box of a crowd", "boxes of crowds"),
         "detection.prepare.crowds: ignore neither trains on them nor counts them, drop forgets them.",
@@ -139,7 +144,8 @@ KINDS: dict[str, Kind] = {
         "detection.prepare.difficult: keep, ignore or drop.",
     ),
     "category_unused": Kind(
-        ("category without a box", "categories without a box"), "Remove it, or add examples: it cannot be learned."
+        ("category without a box", "categories without a box"),
+        f"Add examples: it cannot be learned. {_POLICY}.category_unused: drop leaves it out.",
     ),
     "category_numbers": Kind(
         ("category whose id is not its place, counted from 1", "categories whose id is not their place, from 1"),

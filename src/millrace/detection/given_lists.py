@@ -25,7 +25,8 @@ def read_list(path: Path, images: Sequence[ImageEntry], settings: Prepare) -> tu
     images of the split), and a line that begins with # is a comment.
 
     Args:
-        path: Text with a name a line, or a COCO file.
+        path: Text with a name a line, or a COCO file; where one of the set's own has a name that several images have,
+            it means its image.
         images: Of the data set.
         settings: `max_megabytes`.
 
@@ -41,6 +42,7 @@ def read_list(path: Path, images: Sequence[ImageEntry], settings: Prepare) -> tu
     else:
         names = _lines(path, settings, problems)
     known: dict[str, set[str]] = defaultdict(set)
+    own = {image.file_name for image in images if image.source == path}
     ids: dict[str, list[int]] = defaultdict(list)
     for image in images:
         ids[image.file_name].append(image.id)
@@ -52,6 +54,8 @@ def read_list(path: Path, images: Sequence[ImageEntry], settings: Prepare) -> tu
         spellings = [name, *([labelled[1]] if labelled else [])]
         keys = (key for each in spellings for key in _keys(each) if key in known)
         matches = next(({key} if key in ids else known[key] for key in keys), set())
+        if len(matches) > 1 and matches & own:
+            matches = matches & own
         if len(matches) == 1:
             found.update(ids[next(iter(matches))])
         elif matches:

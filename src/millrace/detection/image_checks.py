@@ -103,7 +103,7 @@ def check_images(
         stated where the file cannot be read; NaN where nothing is), `orientation` to apply, `content` ("" where the
         file cannot be read), and whether it is `usable`.
     """
-    found = _repeated(entries, files)
+    found = _repeated(entries, files, inspected)
     rows = []
     for entry, file, own in zip(entries, files, inspected, strict=True):
         stated = _stated(entry)
@@ -185,16 +185,16 @@ def _rows(images: pd.DataFrame) -> Iterator[tuple[int, str, str, str]]:
     return zip(*(images[name].tolist() for name in ("image_id", "file_name", "file", "content")), strict=True)
 
 
-def _repeated(entries: Sequence[ImageEntry], files: Sequence[str]) -> list[Finding]:
+def _repeated(entries: Sequence[ImageEntry], files: Sequence[str], inspected: Sequence[Inspected]) -> list[Finding]:
     by_id: dict[int, str] = {}
     by_name: dict[str, int] = {}
     found = []
-    for entry, file in zip(entries, files, strict=True):
+    for entry, file, seen in zip(entries, files, inspected, strict=True):
         own = entry.id, entry.file_name
         if entry.id in by_id:
             what = f"{by_id[entry.id]} has this id too"
             found.append(Finding("image_repeated", file, *own, None, what, "stopped"))
-        if (name := os.path.normpath(entry.file_name)) in by_name:
+        if (name := os.path.normpath(entry.file_name if seen.kind else seen.path)) in by_name:
             what = f"image {by_name[name]} has this file too"
             found.append(Finding("file_name_repeated", file, *own, None, what, "stopped"))
         by_id.setdefault(entry.id, entry.file_name)

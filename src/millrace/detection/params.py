@@ -77,6 +77,8 @@ class Policy(Section):
     """Same class and nearly the same place as another of its image (see `repeated_iou`)."""
     image_empty: Literal["stop", "drop", "keep"] = "keep"
     """No box: an example of background."""
+    category_unused: Literal["stop", "drop", "keep"] = "keep"
+    """A category without a box: kept, it is a class that is never found."""
     leakage: Literal["stop", "drop"] = "stop"
     """An image, or a copy of it, on two given lists: `drop` takes it from the list that comes first of training,
     validation and test, so that what is tested on was never trained on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from millrace.imagery.read import SUFFIXES
 
 Format = Literal["coco", "voc"]
 _KINDS = {"coco": "a COCO file", "voc": "a folder with VOC's XML files"}
+_SIDES = {"train": {"train", "training"}, "validation": {"val", "valid", "validation"}, "test": {"test", "testing"}}
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "data", "imgs")
 
 
@@ -108,6 +110,26 @@ def find(raw: Path, settings: Prepare) -> Raw:
     )
 
 
+def split_files(found: Raw) -> dict[str, str]:
+    """Files of a raw folder, relative to it, that look like the lists of a split, by side; none unless there is one for
+    training and one for validation.
+    """
+    if found.format == "coco":
+        paths = [path for path in found.annotations if path.is_file()]
+    else:
+        paths = sorted(path for folder in found.annotations for path in folder.parent.glob("ImageSets/Main/*.txt"))
+    sides: dict[str, str] = {}
+    for path in paths:
+        name = path.relative_to(found.folder).as_posix()
+        words = re.split(r"[^a-z]+", name.lower())
+        side = next((side for side, spellings in _SIDES.items() if spellings & set(words)), None)
+        if side in sides:
+            return {}  # several files a side: which of them are the split is not ours to guess
+        if side is not None:
+            sides[side] = name
+    return sides if {"train", "validation"} <= sides.keys() else {}
+
+
 def load(raw: Path, settings: Prepare, *, extra: bool = False) -> tuple[Raw, Dataset, list[Problem]]:
     """Find and read annotations and given lists.
 
@@ -121,6 +143,7 @@ def load(raw: Path, settings: Prepare, *, extra: bool = False) -> tuple[Raw, Dat
     found = find(raw, settings)
     if found.format == "coco":
         dataset, problems = read_coco_files(found.annotations, settings, found.same_file, extra=extra)
+        dataset = replace(dataset, images=_named_apart(found, dataset.images))
     else:
         folders = {path: found.images[path][0] for path in found.annotations}
         dataset, problems = read_voc_folders(folders, settings, extra=extra)
@@ -130,6 +153,28 @@ def load(raw: Path, settings: Prepare, *, extra: bool = False) -> tuple[Raw, Dat
         lists[side], wrong = read_list(path, dataset.images, settings)
         problems += wrong
     return replace(found, lists=lists), dataset, problems
+
+
+def _named_apart(found: Raw, images: Sequence[ImageEntry]) -> tuple[ImageEntry, ...]:
+    """Entries, those whose names stand for different files in the folders of several annotation files named by the path
+    from the raw folder: everything after this takes a name for one image.
+    """
+    counts = Counter(image.file_name for image in images)
+    paths: dict[str, set[Path]] = defaultdict(set)
+    own: dict[int, Path] = {}
+    for place, image in enumerate(images):
+        if counts[image.file_name] > 1:
+            try:
+                own[place] = found.path_of(image)
+            except ImageError:
+                continue
+            paths[image.file_name].add(own[place])
+    return tuple(
+        replace(image, file_name=own[place].relative_to(found.folder).as_posix())
+        if place in own and len(paths[image.file_name]) > 1 and own[place].is_file()
+        else image
+        for place, image in enumerate(images)
+    )
 
 
 def _named(raw: Path, name: str, setting: str) -> Path:
