@@ -205,12 +205,22 @@ def test_stage_writes_scores_tables_and_pictures(workspace, monkeypatch):
     assert "error" not in json.dumps(found).replace("azimuth_error_deg", "")
     folder = metrics / "evaluate"
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("azimuth_confusion.csv", "azimuth_iou.csv", "calibration.csv", "line_scores.csv", "overlays.png"),
+        *(
+            "azimuth_confusion.csv",
+            "azimuth_iou.csv",
+            "calibration.csv",
+            "line_f1.csv",
+            "line_scores.csv",
+            "overlays.png",
+        ),
         *("per_source.csv", "per_tile.csv", "superstructure_confusion.csv", "superstructure_iou.csv", "worst.png"),
     ]
     iou = pd.read_csv(folder / "azimuth_iou.csv")
-    assert iou["method"].unique().tolist() == ["model", "baseline"]
-    assert iou.loc[(iou["method"] == "model") & (iou["class"] == "S"), "iou"].tolist() == [1]
+    assert list(iou.columns) == ["class", "true_pixels", "model", "baseline"]
+    assert iou.loc[iou["class"] == "S", "model"].tolist() == [1]
+    assert iou["baseline"].min() < 1
+    lines = pd.read_csv(folder / "line_f1.csv").set_index("kind")
+    assert lines.loc["ridge", "model"] == 1
     confusion = pd.read_csv(folder / "azimuth_confusion.csv")
     assert confusion["count"].sum() == 2 * SIDE**2
     assert (confusion["count"][confusion["actual"] != confusion["predicted"]] == 0).all()

@@ -138,20 +138,23 @@ def write_tables(folder: Path, scored: Mapping[str, Scored]) -> None:
 
     Args:
         folder: To write to.
-        scored: The `model`, whose confusions and tiles are shown, and others beside it.
+        scored: The `model`, whose confusions, tiles and calibration are shown, and others beside it.
     """
     ours = scored["model"]
     write_csv(folder / "azimuth_confusion.csv", ours.segment_confusion())
     write_csv(folder / "superstructure_confusion.csv", ours.superstructure_confusion())
     write_csv(folder / "per_tile.csv", ours.per_tile())
-    tables = {
-        "azimuth_iou": {name: each.segment_iou() for name, each in scored.items()},
-        "superstructure_iou": {name: each.superstructure_iou() for name, each in scored.items()},
-        "line_scores": {name: each.lines() for name, each in scored.items()},
-        "per_source": {name: each.per_source() for name, each in scored.items()},
-        "calibration": {name: reliability(each.total.calibration) for name, each in scored.items()},
+    write_csv(folder / "calibration.csv", reliability(ours.total.calibration))
+    lines = {name: each.lines() for name, each in scored.items()}
+    in_columns = {
+        "azimuth_iou": ("class", "iou", {name: each.segment_iou() for name, each in scored.items()}),
+        "superstructure_iou": ("class", "iou", {name: each.superstructure_iou() for name, each in scored.items()}),
+        "line_f1": ("kind", "f1", lines),
     }
-    for file, parts in tables.items():
-        # Below each other, with the method as first column.
+    for file, (key, score_name, parts) in in_columns.items():
+        shown = parts["model"][[key, "true_pixels"]].assign(**{name: part[score_name] for name, part in parts.items()})
+        write_csv(folder / f"{file}.csv", shown)
+    in_rows = {"line_scores": lines, "per_source": {name: each.per_source() for name, each in scored.items()}}
+    for file, parts in in_rows.items():
         methods = [part.assign(method=name)[["method", *part.columns]] for name, part in parts.items()]
         write_csv(folder / f"{file}.csv", pd.concat(methods, ignore_index=True))
