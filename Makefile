@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # Stages start as `python ...`: it has to be the one of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# glibc keeps what is freed, and takes it in large pages: a training step asks for the same memory as the one before.
+# Returned each time, it costs a fifth of the time on CPUs (docs/results.md). Other C libraries ignore this.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4000000000:glibc.malloc.top_pad=67108864
 # Two processes of one thread each: threads of both on the same cores would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 

@@ -257,6 +257,14 @@ def test_losses_of_evaluation_are_those_of_training():
 # Normalisation, freezing ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("encoder", ["resnet18", "tf_efficientnet_lite0"])
+def test_no_branch_of_a_random_encoder_begins_at_zero(encoder):
+    modules = tiny(encoder=encoder).network.backbone.encoder.modules()
+    norms = [module for module in modules if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all((norm.weight == 1).all() for norm in norms)
+
+
 def test_group_norm_replaces_every_batch_norm_and_keeps_its_activation():
     batch, group = tiny(norm="batch"), tiny(norm="group")
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in group.modules())
