@@ -187,8 +187,8 @@ class _Pyramid(nn.Module):
 
 
 def _open_branches(encoder: nn.Module) -> None:
-    """Let each residual branch begin as it would without timm's zeros in its last norm layer: from random weights and on
-    a short schedule those cost .03 AP (docs/results.md, both backends at an equal budget).
+    """Let each residual branch begin without timm's zeros in its last norm layer: on a short schedule from random
+    weights those cost .05 AP (docs/results.md, both backends at an equal budget).
     """
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.is_meta and not module.weight.any():
