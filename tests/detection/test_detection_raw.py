@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from builders import an_annotation, an_image, an_object, content, image_entry, write_json, write_xml
 
-from millrace.detection.confinement import LINK
+from millrace.confinement import LINK
 from millrace.detection.params import Prepare
 from millrace.detection.raw import Raw, find, load, split_files
 from millrace.errors import ImageError, UserError

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from millrace.confinement import real_path
 from millrace.detection.box_pictures import draw_boxes
 from millrace.detection.boxes import Detections
 from millrace.detection.finder import Finder
@@ -20,7 +21,7 @@ from millrace.detection.results import Found, write_results
 from millrace.detection.tiles import find_in_tiles
 from millrace.errors import ImageError, Problem
 from millrace.imagery.colour import read_rgb
-from millrace.imagery.inputs import InputImage, input_images, real_path
+from millrace.imagery.inputs import InputImage, input_images
 from millrace.settings import Runtime
 
 OVERLAYS, CROPS = "overlays", "crops"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from millrace.confinement import LINK, relative_path, stays_inside
 from millrace.detection.coco import why_no_boxes
 from millrace.detection.coco_files import read_coco_files
-from millrace.detection.confinement import LINK, relative_path, stays_inside
 from millrace.detection.dataset import Dataset, ImageEntry
 from millrace.detection.given_lists import read_list
 from millrace.detection.params import Prepare

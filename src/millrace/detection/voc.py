@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from millrace.confinement import LINK, stays_inside
 from millrace.detection.coco import read_coco
-from millrace.detection.confinement import LINK, stays_inside
 from millrace.detection.dataset import Annotation, Category, Dataset, ImageEntry
 from millrace.detection.fields import Problems, Record, box, flag, shown, text, whole
 from millrace.detection.params import Prepare

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from millrace.confinement import real_path
 from millrace.errors import Problem, UserError
 from millrace.imagery.read import SUFFIXES
 
@@ -52,11 +53,6 @@ def input_images(inputs: Sequence[Path], out: Path) -> tuple[list[InputImage], l
         else:
             problems.append(Problem(path, "its name is not valid UTF-8; rename it"))
     return named, problems
-
-
-def real_path(path: Path) -> Path:
-    """Where a path leads, all links followed."""
-    return Path(os.path.realpath(path))  # Path.resolve raises an error for links in a circle
 
 
 def _is_text(name: str) -> bool:

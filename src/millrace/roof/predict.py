@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from millrace.confinement import real_path
 from millrace.errors import ImageError, Problem
 from millrace.files import write_csv
-from millrace.imagery.inputs import InputImage, input_images, real_path
+from millrace.imagery.inputs import InputImage, input_images
 from millrace.imagery.mapped import give_back
 from millrace.imagery.metadata import DType, Metadata
 from millrace.imagery.pictures import write_png

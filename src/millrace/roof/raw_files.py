@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import windows
 
+from millrace.confinement import stays_inside
 from millrace.errors import DataError, ImageError, Problem
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
@@ -37,12 +37,6 @@ def contents(folder: Path) -> str:
     if not folder.is_dir():
         return "there is no such folder"
     return f"it holds {some(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
-
-
-def stays_inside(root: Path, path: Path) -> bool:
-    """Whether a path is inside the source's folder once all links are followed, those of the folder too."""
-    # Path.resolve raises an error where links lead in a circle; such a path is no file, which is found later.
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def files_by_stem(

@@ -36,12 +36,13 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
+from millrace.confinement import stays_inside
 from millrace.errors import DataError, ImageError, Problem, UserError
 from millrace.imagery.colour import Rgb, probe_rgb, read_rgb
 from millrace.imagery.raster import Raster
 from millrace.roof.classes import HEADS, LINES, UNKNOWN
 from millrace.roof.params import Generic, Prepare
-from millrace.roof.raw_files import TIFF, contents, files_by_stem, ground_size_m, read_list, some, stays_inside
+from millrace.roof.raw_files import TIFF, contents, files_by_stem, ground_size_m, read_list, some
 from millrace.roof.raw_geojson import LINE_STRINGS, POLYGONS, Shapes, in_pixels, read_shapes
 from millrace.roof.raw_heights import check_heights, of_raster, read_heights
 from millrace.roof.raw_masks import AZIMUTHS, HIGHEST, check_mask, check_unchanged, read_mask

@@ -12,9 +12,9 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from millrace.confinement import stays_inside
 from millrace.errors import ImageError, Problem, UserError
 from millrace.roof.classes import LINES
-from millrace.roof.raw_files import stays_inside
 from millrace.roof.scene import Georeference, Lines, Scene, Window
 
 EAVE = LINES.index("eave")

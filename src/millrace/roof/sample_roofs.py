@@ -118,7 +118,7 @@ def make_wings(form: str, generator: np.random.Generator, length_m: float, width
         return [Wing(half, ((0.0, slope, eave_m + slope * width_m / 2),))]
     if form in ("gable", "hip", "half-hip"):
         end_slope = max(slope, slope * generator.uniform(1.0, 1.5), 1.25 * slope * width_m / length_m)
-        return [wing(half, eave_m, slope, (form, form), end_slope)]  # type: ignore[arg-type]
+        return [wing(half, eave_m, slope, (form, form), end_slope)]  # type: ignore[arg-type]  # these three are an End too
     far: End = "hip" if generator.random() < 0.4 else "gable"
     other_m = width_m * generator.uniform(0.7, 1.0)
     reach_m = half[3] + generator.uniform(0.45, 0.9) * width_m

@@ -10,10 +10,15 @@ from millrace.errors import ImageError
 LINK = "is a link that leaves the raw folder; put the file itself there (for DVC, cache.type hardlink or copy)"
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, all links followed."""
+    # Path.resolve raises an error where links lead in a circle; such a path is no file, which is found later.
+    return Path(os.path.realpath(path))
+
+
 def stays_inside(folder: Path, path: Path) -> bool:
     """Whether a path is inside a folder once all links are followed, those of the folder too."""
-    # Path.resolve raises an error where links lead in a circle; such a path is no file, which is found later.
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    return real_path(path).is_relative_to(real_path(folder))
 
 
 def relative_path(name: str) -> PurePosixPath:
