@@ -46,7 +46,9 @@ def class_losses(logits: Tensor, target: Tensor, class_weights: Tensor, focal_ga
 
 
 def mask_losses(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Binary cross-entropy plus soft Dice loss, 1 - (2 TP + s) / (2 TP + FP + FN + s) with s = 1 pixel.
+    """Binary cross-entropy, and where a sample has any of it soft Dice loss, 1 - (2 TP + s) / (2 TP + FP + FN + s) with
+    s = 1 pixel. In a sample without, Dice pushes all probabilities down, and most where they are small already: with
+    it kinds that few samples have, as valleys, were never found.
 
     Args:
         logits: (N, K, H, W), not yet through a sigmoid.
@@ -62,7 +64,7 @@ def mask_losses(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     overlap = (probabilities * target).sum((2, 3))
     total = torch.where(known, probabilities, 0).sum((2, 3)) + target.sum((2, 3))
     dice = 1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)
-    return _mean(entropy, known) + torch.where(known.flatten(2).any(2), dice, 0)
+    return _mean(entropy, known) + torch.where((target > 0).flatten(2).any(2), dice, 0)
 
 
 def height_losses(predicted: Tensor, target: Tensor, scale_invariance: float) -> Tensor:
