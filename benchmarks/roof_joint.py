@@ -6,7 +6,9 @@ Trains on the prepared sources of params.yaml (`dvc repro roof-prepare` first), 
 has the whole truth (`--held-out`, by default `full`):
 
 - `joint`: one model, batches mixed from all sources, losses masked;
-- `only NAME`: a model for each source, of as many steps as the joint one, scored on the heads that it is taught;
+- `apart NAME`: a model for each source, scored on the heads that it is taught; the three together take as many steps as
+  the joint one, and each sees its source as often as that one does;
+- `long NAME`: the same with as many steps each, so three times the budget, and its source three times as often;
 - `after NAME`: as the system before this one did: a third of the steps on each source in turn, at learning rates of 1,
   0.1 and 0.05, what is not labelled taken for background. Scored after each turn, so that forgetting shows.
 
@@ -16,6 +18,7 @@ Prints the mean over the seeds, and the least and the largest, as a table in Mar
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -63,15 +66,17 @@ def compared(
     """Scores of all ways of training, with one seed."""
     settings = task.train.model_copy(update={"seed": seed, "pictures_every": 0})
     found = {"joint": scores(trained(sources, settings, out / "joint", runtime), held_out, task, runtime)}
-    for store in sources:
-        folder = trained([store], settings, out / f"only_{store.name}", runtime)
-        found[f"only {store.name}"] = scores(folder, held_out, task, runtime)
+    part = {"epochs": max(1, settings.epochs // len(IN_TURN))}
+    for way, own_settings in (("apart", settings.model_copy(update=part)), ("long", settings)):
+        for store in sources:
+            folder = trained([store], own_settings, out / f"{way}_{store.name}", runtime)
+            found[f"{way} {store.name}"] = scores(folder, held_out, task, runtime)
     loss = settings.loss.model_copy(update={"masked": False})
     network = settings.model
     for name, rate in IN_TURN.items():
         turn = settings.model_copy(
-            update={
-                "epochs": max(1, settings.epochs // len(IN_TURN)),
+            update=part
+            | {
                 "learning_rate": settings.learning_rate * rate,
                 "loss": loss,
                 "model": network,
@@ -102,9 +107,9 @@ def main() -> None:
         write_json(options.out / str(seed) / "scores.json", of_seed)
         for way, own in of_seed.items():
             for name, value in own.items():
-                if value is not None:
+                if value is not None and not math.isnan(value):
                     values[name][way].append(value)
-    ways = ["joint", *(f"only {name}" for name in IN_TURN), *(f"after {name}" for name in IN_TURN)]
+    ways = ["joint", *(f"{way} {name}" for way in ("apart", "long", "after") for name in IN_TURN)]
     print(f"| | {' | '.join(ways)} |\n|{' --- |' * (1 + len(ways))}")
     for name, by_way in values.items():
         print(f"| {name} | {' | '.join(_told(by_way.get(way, [])) for way in ways)} |")
