@@ -349,3 +349,14 @@ def test_a_block_is_decoded_once_for_the_windows_that_it_holds(tmp_path):
         with path.open("r+b") as stream:
             stream.write(bytes(path.stat().st_size))
         assert (raster.read(1, Window(0, 8, 64, 8))[0] == values[8:16]).all()
+
+
+def test_a_file_that_cannot_list_its_strips_is_refused_at_once(tmp_path):
+    """134 bytes that claim 400 million strips of a pixel: with nodata all of them could be left out."""
+    fields = [(256, 4, 1), (257, 4, 400_000_000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 0), (278, 4, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in [*fields, (279, 4, 0)])
+    nodata = struct.pack("<HHI4s", 42113, 2, 2, b"0")
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(fields) + 2) + entries + nodata + b"\0\0\0\0")
+    with pytest.raises(ImageError, match="cannot list its 400000000 strips or tiles"):
+        Raster(path, max_pixels=500_000_000)

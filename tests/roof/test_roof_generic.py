@@ -18,6 +18,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from rasterio.warp import transform
 
@@ -795,3 +796,64 @@ def test_real_heights_and_buildings(raster, tmp_path):
     # What stands there is higher than what is beside it: were the polygons shifted, they would not find it.
     shifted = [np.roll(tile.roof, shift, axis) for axis in (0, 1) for shift in (-8, 8)]
     assert above_ground[tile.roof == 1].mean() > 1.1 * max(above_ground[mask == 1].mean() for mask in shifted)
+
+
+# What an attack found
+
+
+def a_scene(root):
+    write_png(root / "images" / "a.png", noise(HEIGHT, WIDTH, 0))
+    write_json(root / "roofs" / "a.geojson", collection(polygon(CORNERS)))
+
+
+@pytest.mark.parametrize("name", ["roofs/a.geojson", "line_kinds.txt"])
+def test_pipes_are_no_files(tmp_path, name):
+    a_scene(tmp_path)
+    write_ridge(tmp_path, "ridge")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    (problem,) = look(tmp_path).problems
+    assert (problem.path, problem.reason.removeprefix("it ")) == (tmp_path / name, "is no file")
+
+
+def test_a_polygon_of_many_points_that_crosses_itself_is_refused_at_once(tmp_path):
+    a_scene(tmp_path)
+    points = np.random.default_rng(0).random((1200, 2)) * min(HEIGHT, WIDTH)
+    ring = {"type": "Polygon", "coordinates": [[*points.tolist(), points[0].tolist()]]}
+    write_json(tmp_path / "roofs" / "a.geojson", collection(ring))
+    assert "polygon 0 of 1201 points crosses itself; mend it" in refusal(tmp_path, "roofs/a.geojson")
+
+
+def test_lines_that_end_beyond_every_coordinate_system_are_refused(tmp_path):
+    a_scene(tmp_path)
+    line = {"type": "LineString", "coordinates": [[-1e300, 10], [1e300, 10]]}
+    write_json(tmp_path / "lines" / "a.geojson", collection(line, properties=({"kind": "hip"},)))
+    assert "beyond every coordinate system" in refusal(tmp_path, "lines/a.geojson")
+
+
+def test_a_group_table_that_is_no_csv(tmp_path):
+    a_scene(tmp_path)
+    (tmp_path / "groups.csv").write_text(f"image,group\na,{'x' * 200_000}\n")
+    found = look(tmp_path, groups="groups.csv")
+    assert any("is no CSV file" in problem.reason for problem in found.problems)
+
+
+def test_a_name_that_is_not_text_is_told(tmp_path):
+    a_scene(tmp_path)
+    (tmp_path / "images" / os.fsdecode(b"\xff.png")).write_bytes((tmp_path / "images/a.png").read_bytes())
+    (problem,) = look(tmp_path).problems
+    assert problem.reason == "its name is not valid UTF-8; rename it"
+    str(problem).encode()
+
+
+def test_bands_are_taken_by_their_colours(tmp_path):
+    pixels = noise(HEIGHT, WIDTH, 0)
+    transform = Affine(0.5, 0, 690_000, 0, -0.5, 5_335_000)
+    four = np.concatenate([noise(HEIGHT, WIDTH, 1)[..., :1], pixels[..., ::-1]], axis=-1)
+    path = tmp_path / "images" / "a.tif"
+    write_geotiff(path, four, crs="EPSG:25832", transform=transform, photometric="MINISBLACK", alpha="NO")
+    write_png(tmp_path / "roofs" / "a.png", roof_mask(CORNERS))
+    assert "it has 4 band(s) besides alpha, needed are red, green and blue" in refusal(tmp_path, "images/a.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.undefined, ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+    np.testing.assert_array_equal(reading(tmp_path).image, pixels)

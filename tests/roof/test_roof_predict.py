@@ -220,8 +220,8 @@ def test_bad_files_do_not_stop_the_others(trained, image, tmp_path):
     }  # fmt: skip
     assert "uint16" in problems["deep.tif"]
     assert "gdal_translate -ot Byte" in problems["deep.tif"]
-    assert "1 bands" in problems["grey.tif"]
-    assert "4 bands" in problems["infrared.tif"]
+    assert "1 band(s)" in problems["grey.tif"]
+    assert "4 band(s)" in problems["infrared.tif"]
     assert "no place on earth" in problems["nowhere.tif"]
     assert "no data" in problems["empty.tif"]
     assert problems["missing.tif"] == "does not exist"
@@ -356,3 +356,19 @@ def test_the_real_elevation_raster_is_refused_for_its_kind(trained, tmp_path):
         pytest.skip("MILLRACE_SHARED_DATA does not name a folder with real files")
     (problem,) = predicted([Path(shared) / "roof/elevation_dc/dsm.tif"], tmp_path / "out")
     assert "float32" in problem.reason
+
+
+def test_images_that_are_smaller_than_the_smallest_plane_have_none(trained, image, tmp_path):
+    for name, pixels in (("a", image), ("b", image[:5, :5]), ("c", image)):
+        write_geotiff(tmp_path / f"{name}.tif", pixels)
+    assert predicted([tmp_path / f"{name}.tif" for name in "abc"], tmp_path / "out") == []
+    assert json.loads((tmp_path / "out/planes/b.geojson").read_text())["features"] == []
+    assert set(pd.read_csv(tmp_path / "out/planes.csv")["image"]) == {"a.tif", "c.tif"}
+
+
+def test_an_image_that_fails_leaves_no_part_of_its_results(trained, image, tmp_path):
+    name = "x" * 250  # with .tif the longest name there is; .geojson is longer
+    write_geotiff(tmp_path / f"{name}.tif", image)
+    (problem,) = predicted([tmp_path / f"{name}.tif"], tmp_path / "out")
+    assert "too long" in problem.reason
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

@@ -360,6 +360,21 @@ def test_heights_above_the_sea_are_refused(workspace, monkeypatch, ground_m, ref
         assert data()["known_share"]["height"] == 1
 
 
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (300.0, "has pixels of 300 m; at the 0.2 m that are wanted they would be enlarged over 4 times"),
+        (0.7, "has more pixels than roof.prepare.max_megapixels allows"),
+        (1e-7, "nothing is left of it"),
+    ],
+)
+def test_scenes_that_cannot_be_resampled_are_refused_unread(workspace, monkeypatch, own, message):
+    fake = Fake(many(), pixel_size_m=own).install(monkeypatch)
+    with pytest.raises(DataError, match=f"s00.tif: .*{message}"):
+        prepare.run(generic_roof(SHARES, pixel_size_m=0.2, max_megapixels=0.01), QUIET, "own")
+    assert fake.reads == 0
+
+
 def test_coarser_azimuths_than_wanted_are_refused(workspace, monkeypatch):
     coarse = Labelled(image=scene_image(0), segments=np.full((64, 64), 5, np.uint8), azimuths=4)
     Fake({"coarse": coarse}).install(monkeypatch)

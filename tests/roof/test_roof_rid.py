@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from hypothesis import given
@@ -309,7 +310,7 @@ def _nowhere(rid: Path) -> None:
         (_truncated, "2.tif", "truncated"),
         (_empty, "2.tif", "the file is empty"),
         (_deep, "2.tif", "its values are uint16"),
-        (_grey, "2.tif", "it has 1 band(s), not red, green and blue"),
+        (_grey, "2.tif", "it has 1 band(s) besides alpha, needed are red, green and blue"),
         (_deep_mask, "2.tif", "2.png: its values are uint16"),
         (_link, "2.tif", "is a link that leaves"),
         (_circle, "2.tif", "there is no such file"),
@@ -607,3 +608,14 @@ def test_the_builder_writes_what_was_published(published: Path) -> None:
     assert len(list((published / LISTS).iterdir())) == 15
     with pytest.raises(ImageError):
         Raster(published / "README_data.md", max_pixels=10)
+
+
+@pytest.mark.parametrize(
+    "text", ["GEOMETRYCOLLECTION(" * 100_000, "CURVEPOLYGON(CIRCULARSTRING(48 11,48.1 11.1,48.2 11.2,48.3 11.3,48 11))"]
+)
+def test_geometries_that_a_parser_cannot_take_are_refused(rid: Path, text: str) -> None:
+    table = pd.read_csv(rid / CSV)
+    table["segment"] = table["segment"].astype(object)
+    table.loc[0, "segment"] = text
+    table.to_csv(rid / CSV, index=False)
+    assert "1 value(s) of segment are no WKT POLYGON or MULTIPOLYGON" in told(scanned(rid, vectors=CSV), CSV)

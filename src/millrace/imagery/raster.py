@@ -171,6 +171,10 @@ def _check(dataset: Any, max_pixels: int) -> None:
         raise ImageError(f"its strips or tiles claim {columns} x {rows} pixels; save it with smaller ones")
 
 
+LEAST_BLOCK_ENTRY = 4
+"""Bytes that a TIFF spends on each strip or tile, at least: two for its place, two for its size."""
+
+
 def _check_blocks(dataset: Any, metadata: Metadata, file_size: int) -> None:
     """Refuse a TIFF whose strips or tiles end outside the file, or were never written and have no nodata value."""
     if dataset.driver != "GTiff":
@@ -178,6 +182,9 @@ def _check_blocks(dataset: Any, metadata: Metadata, file_size: int) -> None:
     rows, columns = dataset.block_shapes[0]
     across, down = -(-dataset.width // columns), -(-dataset.height // rows)
     bands = range(1, 1 + (1 if dataset.profile.get("interleave") == "pixel" else dataset.count))
+    blocks = across * down * len(bands)
+    if blocks * LEAST_BLOCK_ENTRY > file_size:
+        raise ImageError(f"damaged: a file of {file_size} bytes cannot list its {blocks} strips or tiles")
     for band, y, x in product(bands, range(down), range(across)):
         offset, size = (dataset.get_tag_item(f"BLOCK_{name}_{x}_{y}", "TIFF", bidx=band) for name in ("OFFSET", "SIZE"))
         if offset is None or size is None:

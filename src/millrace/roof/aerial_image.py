@@ -19,6 +19,7 @@ from millrace.imagery.mapped import give_back, new_mapped
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
 from millrace.roof.ground import Ground, ground_of
+from millrace.roof.raw_files import rgb_bands
 from millrace.roof.scene import Georeference
 
 STRIP_ROWS = 512
@@ -78,7 +79,7 @@ def read_aerial(path: Path, scratch: Path, max_pixels: int) -> AerialImage:
 def _read_tiff(path: Path, scratch: Path, max_pixels: int) -> AerialImage:
     with Raster(path, max_pixels=max_pixels) as raster:
         metadata = raster.metadata
-        bands = _rgb_bands(metadata)
+        bands = rgb_bands(metadata)
         shape = metadata.height, metadata.width
         pixels = new_mapped(scratch / "image.npy", np.uint8, (*shape, len(bands)))
         valid = new_mapped(scratch / "valid.npy", np.bool_, shape)
@@ -94,23 +95,6 @@ def _read_tiff(path: Path, scratch: Path, max_pixels: int) -> AerialImage:
         raise ImageError("it has no data: all of its pixels are nodata or transparent")
     whole = sum(counts) == raster.pixels
     return AerialImage(pixels, None if whole else valid, metadata)
-
-
-def _rgb_bands(metadata: Metadata) -> tuple[int, ...]:
-    if metadata.dtype != "uint8":
-        raise ImageError(
-            f"its values are {metadata.dtype}; scale them to 8 bits as they are to be seen "
-            f"(gdal_translate -ot Byte -scale)"
-        )
-    colours = metadata.colours or ()
-    if {"red", "green", "blue"} <= set(colours):
-        return tuple(colours.index(name) + 1 for name in ("red", "green", "blue"))
-    if len(metadata.image_bands) != 3:
-        raise ImageError(
-            f"it has {len(metadata.image_bands)} bands besides alpha, needed are red, green and blue; "
-            f"pick them (gdal_translate -b 1 -b 2 -b 3)"
-        )
-    return metadata.image_bands
 
 
 def resampled_image(pixels: NDArray[np.uint8], shape: tuple[int, int], scratch: Path) -> NDArray[np.uint8]:

@@ -19,12 +19,12 @@ from millrace.roof.infer import Mapper, Maps, new_maps
 from millrace.roof.overlay import draw_overlay
 from millrace.roof.params import Roof
 from millrace.roof.planes import Plane, find_planes
+from millrace.roof.resample import MAX_ENLARGEMENT
 from millrace.roof.vector_lines import VectorLines, vectorise_lines
 from millrace.settings import Runtime
 
 TOLERANCE = 0.1
 """A pixel that differs from the model's by no more than this share of its side is taken as it is."""
-MAX_ENLARGEMENT = 4.0
 OVERLAY_PX = 2048
 
 

@@ -27,7 +27,7 @@ from millrace.roof.raw_files import some
 from millrace.roof.scene import Scene
 from millrace.roof.split import dealt, leaks, place, settings_of
 from millrace.roof.store import FIELDS
-from millrace.roof.windows import Band, bands, read_band
+from millrace.roof.windows import Band, bands, read_band, unfit
 from millrace.settings import Runtime
 from millrace.splitting import SIDES
 
@@ -129,12 +129,16 @@ def check_source(name: str, source: Source, settings: Prepare, runtime: Runtime)
             f"{len(unsized)} scene(s) do not say how large a pixel is on the ground, which areas, slopes and lengths "
             f"need: {some(scene.name for scene in unsized)}. Set pixel_size_m of this data set in roof.raw."
         )
-    windows = [band for scene in scan.scenes for band in bands(scene, settings)]
+    failed: dict[str, tuple[Problem, ...]] = {
+        scene.name: (Problem(place(scene), what),) for scene in scan.scenes if (what := unfit(scene, settings))
+    }
+    fitting = [scene for scene in scan.scenes if scene.name not in failed]
+    windows = [band for scene in fitting for band in bands(scene, settings)]
     found = parallel_map(partial(_inspect, source=source, settings=settings), windows, runtime, f"check {name}")
-    reports: dict[str, list[tuple[Band, BandReport]]] = {scene.name: [] for scene in scan.scenes}
+    reports: dict[str, list[tuple[Band, BandReport]]] = {scene.name: [] for scene in fitting}
     for band, report in zip(windows, found, strict=True):
         reports[band.scene.name].append((band, report))
-    failed = _failed(scan.scenes, reports)
+    failed |= _failed(fitting, reports)
     contents = {key: _joined(own.content for _, own in pairs) for key, pairs in reports.items()}
     scenes = [scene for scene in scan.scenes if scene.name not in failed]
     split = settings_of(source)

@@ -84,6 +84,8 @@ def find_planes(
     """
     background = background_class(azimuths)
     least_px = math.ceil(settings.min_plane_m2 / ground.pixel_area_m2)
+    if least_px > classes.size:
+        return []
     kept = sieve(classes, least_px, connectivity=4) if least_px > 1 else np.asarray(classes)
     found = regions(kept, background, settings.simplify_m / ground.pixel_size_m)
     # What the sieve could not give to a larger group.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,6 +79,7 @@ def predict_files(
                 analysis = analyzer.analyze(image.path, Path(scratch))
                 _write(analysis, _results(out, image), probabilities)
             except (ImageError, OSError, MemoryError) as error:
+                _forget(_results(out, image))
                 problems.append(Problem(image.path, str(error) or type(error).__name__))
                 continue
             if analysis.image.ground is None:
@@ -161,6 +163,13 @@ def _with_own_results(images: Sequence[InputImage], out: Path) -> tuple[list[Inp
         if other is not each and not each.path.samefile(other.path):
             problems.append(Problem(each.path, f"has the same name as {other.path}; predict it into another folder"))
     return list(first.values()), problems
+
+
+def _forget(paths: Mapping[str, Path]) -> None:
+    """Leave no part of the results of an image that failed."""
+    for path in paths.values():
+        with suppress(OSError):  # such as a name that is too long, which is why it failed
+            path.unlink(missing_ok=True)
 
 
 def _stem(image: InputImage) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,6 +63,9 @@ def files_by_stem(
             passed.append(path.name)
         elif not stays_inside(root, path):
             problems.append(Problem(path, f"is a link that leaves {root}; put the file itself there"))
+        elif not _is_text(path.name):
+            shown = Path(os.fsencode(path).decode(errors="replace"))
+            problems.append(Problem(shown, "its name is not valid UTF-8; rename it"))
         elif path.stem in files:
             problems.append(Problem(path, f"has the same name as {files[path.stem].name}"))
         else:
@@ -76,6 +80,14 @@ def files_by_stem(
     return files, problems, notes
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_list(root: Path, path: Path) -> list[str]:
     """Lines of a text file that are not empty, without the blanks around them.
 
@@ -85,6 +97,8 @@ def read_list(root: Path, path: Path) -> list[str]:
     try:
         if not stays_inside(root, path):
             raise ImageError(f"is a link that leaves {root}; put the file itself there")
+        if path.exists() and not path.is_file():
+            raise ImageError("is no file")
         if path.stat().st_size > _MAX_LIST_BYTES:
             raise ImageError(f"has more than {_MAX_LIST_BYTES} bytes, which no list of images needs")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -109,8 +123,7 @@ def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m:
         ImageError: A file cannot be used; the message names it unless it is the image.
     """
     image = _header(files["image"], limit)
-    if len(image.image_bands) < 3:
-        raise ImageError(f"it has {len(image.image_bands)} band(s), not red, green and blue")
+    rgb_bands(image)
     for kind, path in files.items():
         if kind == "image":
             continue
@@ -128,6 +141,28 @@ def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m:
     if pixel_size_m is None and place is not None:
         pixel_size_m = ground_size_m(place, image.height, image.width)
     return Scene(name, side, name, image.height, image.width, pixel_size_m, place, files)
+
+
+def rgb_bands(metadata: Metadata) -> tuple[int, ...]:
+    """Numbers of the red, green and blue band: as the file names them, else three beside alpha.
+
+    Raises:
+        ImageError: Which they are cannot be told, or they have not 8 bits.
+    """
+    if metadata.dtype != "uint8":
+        raise ImageError(
+            f"its values are {metadata.dtype}; scale them to 8 bits as they are to be seen "
+            f"(gdal_translate -ot Byte -scale)"
+        )
+    colours = metadata.colours or ()
+    if {"red", "green", "blue"} <= set(colours):
+        return tuple(colours.index(name) + 1 for name in ("red", "green", "blue"))
+    if len(metadata.image_bands) != 3:
+        raise ImageError(
+            f"it has {len(metadata.image_bands)} band(s) besides alpha, needed are red, green and blue; "
+            f"pick them (gdal_translate -b 1 -b 2 -b 3)"
+        )
+    return metadata.image_bands
 
 
 def _header(path: Path, max_pixels: int) -> Metadata:
@@ -163,7 +198,7 @@ def read_rgb(scene: Scene, window: Window) -> NDArray[np.uint8]:
     path = scene.files["image"]
     try:
         raster = _raster(path, scene)
-        return np.stack([_read_band(raster, band, window) for band in raster.metadata.image_bands[:3]], axis=-1)
+        return np.stack([_read_band(raster, band, window) for band in rgb_bands(raster.metadata)], axis=-1)
     except ImageError as error:
         raise DataError(f"{scene.name} cannot be read", [Problem(path, str(error))]) from None
 

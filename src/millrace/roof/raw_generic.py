@@ -39,10 +39,11 @@ from rasterio.transform import Affine
 from millrace.confinement import stays_inside
 from millrace.errors import DataError, ImageError, Problem, UserError
 from millrace.imagery.colour import Rgb, probe_rgb, read_rgb
+from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
 from millrace.roof.classes import HEADS, LINES, UNKNOWN
 from millrace.roof.params import Generic, Prepare
-from millrace.roof.raw_files import TIFF, contents, files_by_stem, ground_size_m, read_list, some
+from millrace.roof.raw_files import TIFF, contents, files_by_stem, ground_size_m, read_list, rgb_bands, some
 from millrace.roof.raw_geojson import LINE_STRINGS, POLYGONS, Shapes, in_pixels, read_shapes
 from millrace.roof.raw_heights import check_heights, of_raster, read_heights
 from millrace.roof.raw_masks import AZIMUTHS, HIGHEST, check_mask, check_unchanged, read_mask
@@ -213,8 +214,11 @@ def _groups(root: Path, settings: Generic, images: dict[str, Path]) -> tuple[dic
     if not {"image", "group"} <= set(table.fieldnames or ()):
         return {}, [Problem(path, f"has the columns {', '.join(table.fieldnames or ())}; needed are image and group")]
     given: dict[str, set[str]] = defaultdict(set)
-    for row in table:
-        given[row["image"]].add(row["group"] or "")
+    try:
+        for row in table:
+            given[row["image"]].add(row["group"] or "")
+    except csv.Error as error:
+        return {}, [Problem(path, f"is no CSV file: {error}")]
     groups = {stem: next(iter(given[stem])) for stem in images if len(given[stem]) == 1 and given[stem] != {""}}
     wrong = sorted(images.keys() - groups.keys())
     if wrong:
@@ -231,6 +235,7 @@ def _scene(stem: str, group: str, files: dict[str, Path], settings: Generic, max
             raise ImageError(
                 f"its values are {metadata.dtype}: scale them as they are to be seen, and save it as uint8"
             )
+        _bands(metadata)
         if metadata.crs is not None and metadata.transform is not None:
             place = Georeference(metadata.crs, metadata.transform)
         height, width = metadata.height, metadata.width
@@ -275,9 +280,14 @@ def _image(scene: Scene, window: Window) -> tuple[Rgb, NDArray[np.bool_]]:
         return part.copy(), np.ones(part.shape[:2], bool)
     with Raster(path, max_pixels=sys.maxsize) as raster:
         check_unchanged((raster.metadata.height, raster.metadata.width), scene)
-        bands = raster.metadata.image_bands
-        read = [raster.read(band, of_raster(window)) for band in (bands[:3] if len(bands) > 2 else bands[:1] * 3)]
+        read = [raster.read(band, of_raster(window)) for band in _bands(raster.metadata)]
     return np.stack([values for values, _ in read], axis=-1), np.any([valid for _, valid in read], axis=0)
+
+
+def _bands(metadata: Metadata) -> tuple[int, ...]:
+    """Red, green and blue, or a grey one three times."""
+    grey = len(metadata.image_bands) < 3
+    return metadata.image_bands[:1] * 3 if grey else rgb_bands(metadata)
 
 
 @lru_cache(maxsize=1)

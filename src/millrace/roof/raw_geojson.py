@@ -26,6 +26,9 @@ LINE_STRINGS = ("LineString", "MultiLineString")
 _DEGREES = "EPSG:4326"
 _MAX_BYTES = 1 << 27
 _LISTED = 5
+_LARGEST = 1e9
+_MENDED_POINTS = 1000
+"""Of a polygon that crosses itself, at most: the time to mend it grows with their square and more."""
 _EDGE_POINTS = 33
 _CRS_NAME = re.compile(
     r"(?:urn:(?:x-)?ogc:def:crs:)?(?:OGC:(?:[\d.]*:)?CRS84|EPSG:(?:[\d.]*:)?(?P<code>\d{1,6}))", re.I
@@ -67,6 +70,8 @@ def read_shapes(path: Path, kinds: tuple[str, ...], key: str | None = None) -> S
         status = path.stat()
     except OSError as error:
         raise ImageError(f"it cannot be read: {error.strerror}") from None
+    if not path.is_file():
+        raise ImageError("it is no file")
     if status.st_size > _MAX_BYTES:
         raise ImageError(f"it has {status.st_size} bytes, more than the {_MAX_BYTES} that are allowed; cut it to parts")
     return _parsed(path.absolute(), status.st_mtime_ns, status.st_size, kinds, key)
@@ -146,6 +151,9 @@ def _parsed(path: Path, mtime_ns: int, size: int, kinds: tuple[str, ...], key: s
     crossed = np.flatnonzero(~shapely.is_valid(found)) if kinds == POLYGONS else np.empty(0, int)
     notes = []
     if crossed.size:
+        for place in crossed:
+            if (points := int(shapely.get_num_coordinates(found[place]))) > _MENDED_POINTS:
+                raise ImageError(f"polygon {place} of {points} points crosses itself; mend it, or cut it into parts")
         found[crossed] = shapely.make_valid(found[crossed], method="structure", keep_collapsed=False)
         reason = f"{crossed.size} polygon(s) cross or overlap themselves and were mended, the first is number"
         notes.append(f"{path.name}: {reason} {crossed[0]} of {len(found)}")
@@ -194,8 +202,8 @@ def _geometry(feature: dict[str, Any], kinds: tuple[str, ...]) -> Any:
         geometry = shapely.force_2d(shapely.geometry.shape(given))
     except (ShapelyError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         raise ImageError(f"has a damaged geometry: {str(error)[:100]}") from None
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise ImageError("has a damaged geometry: a coordinate is no finite number")
+    if not (np.abs(shapely.get_coordinates(geometry)) <= _LARGEST).all():
+        raise ImageError("has a damaged geometry: a coordinate is no number, or beyond every coordinate system")
     return None if geometry.is_empty else geometry
 
 

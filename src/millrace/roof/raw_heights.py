@@ -42,6 +42,8 @@ def check_heights(path: Path, scene: Scene, max_pixels: int) -> None:
         unit = next(iter(metadata.units or ()), None) or ""
         if unit.strip().lower() not in _METRES:
             raise ImageError(f"its heights are in {unit!r}; convert them to metres")
+        if metadata.transform is not None and Affine(*metadata.transform).is_degenerate:
+            raise ImageError("its transform gives its pixels no area")
         part: windows.Window | None = windows.Window(0, 0, metadata.width, metadata.height)
         if not _direct(metadata, scene):
             if metadata.crs is None or metadata.transform is None or scene.georeference is None:

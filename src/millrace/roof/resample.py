@@ -10,6 +10,8 @@ from PIL import Image
 
 from millrace.roof.scene import Labelled, Lines
 
+MAX_ENLARGEMENT = 4.0
+"""Times as many pixels along an axis: more would be made up."""
 _KNOWN_SHARE = 0.5
 """A height needs more than this share of its weight from known heights."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ VECTOR_CRS = "EPSG:4326"
 _COLUMNS = ["segment", "gutter", "azimuth"]
 _MAX_CSV_BYTES = 1 << 28
 _SHOWN = 60
+_PLAIN_WKT = re.compile(r"\s*(MULTI)?(POLYGON|LINESTRING)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,11 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Vectors:
 def _geometries(column: pd.Series[str], kinds: tuple[str, str], problems: list[str]) -> NDArray[np.object_]:
     """Geometries of a column of WKT, turned from latitude first to longitude first; None where there is none."""
     given = column.notna().to_numpy(copy=True)
-    texts = np.where(given, column.to_numpy(object), "GEOMETRYCOLLECTION EMPTY")
+    # Others may be nested until the parser has no stack left, or be curves, which shapely cannot hold.
+    plain = np.array([bool(_PLAIN_WKT.match(str(text))) for text in column], bool)
+    texts = np.where(given & plain, column.to_numpy(object), "GEOMETRYCOLLECTION EMPTY")
     found = np.asarray(shapely.from_wkt(texts, on_invalid="ignore"), object)
-    given &= ~shapely.is_empty(found)
+    given &= ~(shapely.is_empty(found) & plain)
     fits = np.array([geometry is not None and geometry.geom_type in kinds for geometry in found], bool)
     degrees = (np.abs(np.nan_to_num(shapely.bounds(found), nan=np.inf)) <= [90, 180, 90, 180]).all(axis=1)
     for good, what in (

@@ -13,7 +13,7 @@ import numpy as np
 from millrace.roof import raw
 from millrace.roof.derive import REACH_PX, complete
 from millrace.roof.line_drawing import clipped
-from millrace.roof.resample import resampled, resampled_length
+from millrace.roof.resample import MAX_ENLARGEMENT, resampled, resampled_length
 from millrace.roof.scene import Labelled, Lines, Scene, Window
 
 if TYPE_CHECKING:
@@ -53,6 +53,21 @@ class Tile:
     top: int
     left: int
     labelled: Labelled
+
+
+def unfit(scene: Scene, settings: Prepare) -> str | None:
+    """Why a scene cannot be resampled to the pixels that are wanted; None where it can."""
+    wanted, own = settings.pixel_size_m, scene.pixel_size_m
+    if wanted is None or own is None:
+        return None
+    factor, told = own / wanted, f"has pixels of {own:.4g} m; at the {wanted:.4g} m that are wanted"
+    if factor > MAX_ENLARGEMENT:
+        return f"{told} they would be enlarged over {MAX_ENLARGEMENT:g} times. Correct its georeference if it is wrong"
+    if scene.height * factor * scene.width * factor > settings.max_megapixels * 1e6:
+        return f"{told} it has more pixels than roof.prepare.max_megapixels allows"
+    if min(scene.height, scene.width) * factor < 1:
+        return f"{told} nothing is left of it. Correct its georeference if it is wrong"
+    return None
 
 
 def bands(scene: Scene, settings: Prepare) -> list[Band]:
