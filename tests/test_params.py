@@ -118,6 +118,24 @@ def test_data_sets_under_names_of_ones_own_are_added_and_removed(params_file):
         parameters.apply([], ["roof.raws=null"])
 
 
+@pytest.mark.parametrize(
+    "assignment",
+    ["roof.prepare.height_limits_m=[500, -10]", "roof.prepare.pixel_size_m=1e-300", "roof.raw.airs.pixel_size_m=1e300"],
+)
+def test_limits_that_leave_nothing(assignment):
+    with pytest.raises(UserError, match=assignment.partition("=")[0].replace(".", r"\.")):
+        parameters.apply([], [assignment])
+
+
+def test_an_unknown_parameter_of_a_data_set_is_named_with_those_of_its_format(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(parameters.PARAMS.read_text().replace("format: airs\n", "format: airs\n      fold: 1\n"))
+    with pytest.raises(
+        UserError, match=r"roof\.raw\.airs\.fold is unknown.* Allowed here: path, pixel_size_m, format$"
+    ):
+        parameters.load(path)
+
+
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (REPOSITORY / "presets").glob("*.yaml")))
 def test_every_preset_applies_and_keeps_comments(params_file, preset):
     comments = [line.partition("#")[2] for line in params_file.read_text().splitlines() if "#" in line]

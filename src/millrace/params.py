@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -135,10 +136,10 @@ def _names_are_free(keys: list[str]) -> bool:
 
 
 def _explain(detail: ErrorDetails) -> str:
-    keys = [str(key) for key in detail["loc"]]
+    keys = _keys(detail)
     name = ".".join(keys) or "the file"
     if detail["type"] == "extra_forbidden":
-        known = list(_section(keys[:-1]))
+        known = list(_section(detail["loc"][:-1]))
         close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         return f"{name} is unknown{hint} Allowed here: {', '.join(known)}"
@@ -148,14 +149,34 @@ def _explain(detail: ErrorDetails) -> str:
     return f"{name} is {detail['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _section(keys: list[str]) -> Mapping[str, Any]:
-    """Fields of the section at a path of keys, some of which may be places in a list of sections."""
-    model: type[BaseModel] = Params
+def _keys(detail: ErrorDetails) -> list[str]:
+    """Where a parameter stands; of entries that have one of several forms, pydantic also names the form."""
+    keys = [str(key) for key in detail["loc"]]
+    return [key for place, key in enumerate(keys) if place < 2 or not _names_are_free(keys[: place - 1])]
+
+
+def _section(keys: Sequence[int | str]) -> Mapping[str, Any]:
+    """Fields of the section at a path as pydantic has it: with places in lists, and forms of entries."""
+    annotation: Any = Params
     for key in keys:
-        if key.isdecimal():
-            continue
-        annotation = model.model_fields[key].annotation
-        while not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
-            annotation = get_args(annotation)[0]
-        model = annotation
-    return model.model_fields
+        models = _models(annotation)
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif len(models) > 1:  # one of them, told by the value of its field for the form
+            annotation = next(each for each in models if str(key) in map(_form, each.model_fields.values()))
+        elif isinstance(key, str):
+            annotation = models[0].model_fields[key].annotation
+    return _models(annotation)[0].model_fields
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Sections in an annotation, which may be optional, a list of sections, or one of several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _form(field: FieldInfo) -> str | None:
+    """The only value that a field may have."""
+    values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return str(values[0]) if len(values) == 1 else None

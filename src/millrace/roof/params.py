@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from millrace import splitting
 from millrace.settings import Section
 from millrace.splitting import Share
 from millrace.training.params import Training
 
+PixelSize = Annotated[float, Field(ge=0.001, le=1000)]
+"""Side of a pixel on the ground in metres."""
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class _Source(Section):
     path: str
     """Folder of the data set as it was published."""
-    pixel_size_m: float | None = Field(default=None, gt=0)
+    pixel_size_m: PixelSize | None = None
     """Side of a pixel on the ground, for images that do not say it; it overrules what they say."""
 
 
@@ -80,7 +82,7 @@ class Sample(Section):
 class Prepare(Section):
     azimuths: Literal[4, 8, 16] = 8
     """Azimuth classes; finer ones of a data set are merged, each into the nearest (a tie goes clockwise)."""
-    pixel_size_m: float | None = Field(default=None, gt=0)
+    pixel_size_m: PixelSize | None = None
     """All images are resampled to this; null keeps their own pixels."""
     tile_px: int = Field(default=512, ge=64, multiple_of=32)
     """Larger images are cut into windows of at most this side."""
@@ -94,6 +96,13 @@ class Prepare(Section):
     """`drop` stops too where more than this share of a source's samples is bad."""
     max_megapixels: float = Field(default=500.0, gt=0)
     """An image that claims more is refused before it is read."""
+
+    @field_validator("height_limits_m")
+    @classmethod
+    def _rise(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not limits[0] < limits[1]:
+            raise ValueError(f"{list(limits)}: the first must be below the second")
+        return limits
 
 
 class Patches(Section):
@@ -156,7 +165,8 @@ class Loss(Section):
     masked: bool = True
     """False counts what is unlabelled as background, as the source system did: for comparison only."""
     class_weight_power: float = Field(default=0.5, ge=0, le=1)
-    """Classes are weighted with (1 / share of the training pixels) to this power, mean 1 over labelled pixels."""
+    """Classes are weighted with (1 / share of the training pixels) to this power, mean 1 over labelled pixels; kinds of
+    lines likewise, mean 1 over the pixels of lines."""
     focal_gamma: float = Field(default=0.0, ge=0, le=5)
     """Exponent of the focal loss of segments and superstructures; 0 is the cross-entropy."""
     line_dilation_px: float = Field(default=2.0, ge=0)
@@ -212,7 +222,7 @@ class Evaluate(Section):
 class Predict(Section):
     """Of the command `predict`; no stage depends on it."""
 
-    pixel_size_m: float | None = Field(default=None, gt=0)
+    pixel_size_m: PixelSize | None = None
     """Side of a pixel of images that do not say it; null takes the model's training resolution."""
 
 
