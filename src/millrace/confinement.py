@@ -21,6 +21,15 @@ def stays_inside(folder: Path, path: Path) -> bool:
     return real_path(path).is_relative_to(real_path(folder))
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written down: on POSIX a file's name may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def relative_path(name: str) -> PurePosixPath:
     """A path inside a folder, as a name from outside says it; backslashes are slashes.
 

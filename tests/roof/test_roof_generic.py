@@ -21,6 +21,7 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from rasterio.warp import transform
+from tifffile import imwrite
 
 from millrace.errors import DataError, UserError
 from millrace.roof import raw_geojson
@@ -453,7 +454,7 @@ def test_folders_that_are_not_looked_at(tmp_path):
         (tmp_path / name).mkdir()
     found = look(tmp_path)
     assert [(problem.path.name, problem.reason) for problem in found.problems] == [
-        ("Segments", "is not looked at; if it holds segments, call it segments"),
+        ("Segments", "is not looked at; call it segments"),
         ("roof", "is not looked at; if it holds roofs, call it roofs"),
     ]
     assert found.notes == (
@@ -857,3 +858,45 @@ def test_bands_are_taken_by_their_colours(tmp_path):
     with rasterio.open(path, "r+") as dataset:
         dataset.colorinterp = [ColorInterp.undefined, ColorInterp.blue, ColorInterp.green, ColorInterp.red]
     np.testing.assert_array_equal(reading(tmp_path).image, pixels)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ('{"type": "FeatureCollection", "features": [], "features": []}', "features"),
+        ('{"type": "Polygon", "coordinates": [], "coordinates": []}', "coordinates"),
+    ],
+)
+def test_members_that_are_there_twice(content, name, tmp_path):
+    a_scene(tmp_path)
+    (tmp_path / "roofs" / "a.geojson").write_text(content)
+    assert f"an object has the member {name!r} twice" in refusal(tmp_path, "roofs/a.geojson")
+
+
+def test_a_property_that_is_not_read_may_be_there_twice(tmp_path):
+    a_scene(tmp_path)
+    path = tmp_path / "roofs" / "a.geojson"
+    path.write_text(path.read_text().replace('"properties": {}', '"properties": {"note": 1, "note": 2}'))
+    assert '"note": 2' in path.read_text()
+    assert reading(tmp_path).roof.sum() == roof_mask(CORNERS).sum()
+
+
+@pytest.mark.parametrize("pixel_size_m", [None, 0.2])
+def test_an_image_whose_pixels_have_no_area(pixel_size_m, tmp_path):
+    a_scene(tmp_path)
+    (tmp_path / "images" / "a.png").unlink()
+    write_image(tmp_path, crs="EPSG:32632", transform=Affine(0.5, 0.5, 691_000, 0.5, 0.5, 5_334_000))
+    found = look(tmp_path, pixel_size_m=pixel_size_m)
+    assert [problem.reason for problem in found.problems] == [
+        "its transform gives its pixels no area; correct its georeference"
+    ]
+
+
+@pytest.mark.parametrize("folder", ["images", "segments"])
+def test_a_tiff_that_is_to_be_shown_turned(folder, tmp_path):
+    a_scene(tmp_path)
+    write_png(tmp_path / "segments" / "a.png", segments_with(17))
+    pixels = noise(HEIGHT, WIDTH, 0) if folder == "images" else segments_with(17)
+    (tmp_path / folder / "a.png").unlink()
+    imwrite(tmp_path / folder / "a.tif", pixels, extratags=[(274, "H", 1, 6, True)])
+    assert "its Orientation tag asks for a turned or mirrored display" in refusal(tmp_path, f"{folder}/a.tif")

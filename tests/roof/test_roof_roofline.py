@@ -57,7 +57,7 @@ def as_published(arrays: Arrays) -> Arrays:
 def write_mat(path: Path, arrays: Arrays, **options) -> Path:
     with h5py.File(path, "w", userblock_size=USER_BLOCK) as file:
         for name, values in arrays.items():
-            chunks = (1, *values.shape[1:])
+            chunks = (1, *values.shape[1:]) if len(values) else None
             file.create_dataset(f"imdb/{name}", data=values, **{"chunks": chunks, "compression": "gzip"} | options)
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 7.3 MAT-file, Platform: PCWIN64".ljust(116) + bytes(8) + b"\0\2IM")
@@ -292,6 +292,10 @@ WRONG = {
         changed(elements=255 - as_published(pictures())["elements"]),
         "hip covers 99% of it; lines must",
     ),
+    "no crop": (
+        changed(images=shaped(0, 3, SIDE, SIDE), depths=shaped(0, SIDE, SIDE), elements=shaped(0, 3, SIDE, SIDE)),
+        r"images has the shape \(0, 3, 24, 24\): there is no crop",
+    ),
     "negative lines": (changed(elements=np.full((COUNT, 3, SIDE, SIDE), -1.0)), r"values of elements are from -1.0 to"),
 }
 
@@ -417,6 +421,13 @@ def test_values_that_were_never_written(tmp_path):
         del file["imdb/depths"]
         file.create_dataset("imdb/depths", (COUNT, SIDE, SIDE), "u1")
     assert "depths claims 6912 bytes, of which at most 0 were written" in refusal(path)
+
+
+def test_a_dataset_without_a_value(tmp_path, imdb):
+    with h5py.File(imdb, "r+") as file:
+        del file["imdb/depths"]
+        file["imdb/depths"] = h5py.Empty("u1")
+    assert "depths is empty; it was saved without any value" in refusal(imdb)
 
 
 def test_chunks_that_are_too_large(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from millrace.confinement import real_path
+from millrace.confinement import is_text, real_path
 from millrace.errors import Problem, UserError
 from millrace.imagery.read import SUFFIXES
 
@@ -48,19 +48,11 @@ def input_images(inputs: Sequence[Path], out: Path) -> tuple[list[InputImage], l
     named = []
     for path in files:
         name = os.path.relpath(path, base).replace(os.sep, "/")
-        if _is_text(name):
+        if is_text(name):
             named.append(InputImage(name, path))
         else:
             problems.append(Problem(path, "its name is not valid UTF-8; rename it"))
     return named, problems
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _expanded(given: Path, out: Path) -> tuple[Path, list[Path], list[Problem]]:

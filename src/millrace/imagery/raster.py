@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from millrace.errors import ImageError
 from millrace.imagery.confined_gdal import confined_gdal
 from millrace.imagery.metadata import DTYPES, MAX_BANDS, MAX_GCPS, Metadata, usable_tags, usable_text
+from millrace.imagery.tiff import check_upright
 
 SUFFIXES = frozenset({".tif", ".tiff", ".png"})
 """Endings of names, in lower case, that raw folders are searched for."""
@@ -61,6 +62,8 @@ class Raster:
         try:
             with confined_gdal(path):
                 _check(self._dataset, max_pixels)
+                if driver == "GTiff":
+                    check_upright(path)
                 self.metadata, self.not_kept = _read_metadata(self._dataset)
                 _check_blocks(self._dataset, self.metadata, path.stat().st_size)
         except BaseException:

@@ -103,6 +103,27 @@ def blocks(page: TiffPage) -> Iterator[Block]:
         yield row, column, np.concatenate([samples for _, _, samples in parts], axis=-1)
 
 
+def check_upright(path: Path) -> None:
+    """Refuse a TIFF whose first page asks to be shown turned or mirrored, as GDAL leaves it: pixels and what belongs to
+    them would be in different places for different readers.
+
+    Raises:
+        ImageError: It does, or its first page cannot be read.
+    """
+    try:
+        with TiffFile(path, is_lsm=False, is_ndpi=False, is_scanimage=False) as tif:
+            _check_orientation(tif.pages.first.tags.valueof("Orientation"))
+    except ImageError:
+        raise
+    except Exception as error:  # whatever the library makes of damage
+        raise ImageError(f"damaged TIFF: {str(error)[:200]}") from None
+
+
+def _check_orientation(orientation: object) -> None:
+    if orientation not in (None, 1):
+        raise ImageError("its Orientation tag asks for a turned or mirrored display; save it upright")
+
+
 def white_value(page: TiffPage) -> int | None:
     """Stored value that is shown black where the page counts down from white, else None.
 
@@ -144,8 +165,7 @@ def _check_samples(page: TiffPage) -> None:
     samples, photometric = page.samplesperpixel, page.photometric
     if page.imagedepth != 1 or page.tiledepth != 1:
         raise ImageError(f"it is a volume of {page.imagedepth} slices; save each slice as an image")
-    if page.tags.valueof("Orientation") not in (None, 1):
-        raise ImageError("its Orientation tag asks for a turned or mirrored display; save it upright")
+    _check_orientation(page.tags.valueof("Orientation"))
     if "PhotometricInterpretation" not in page.tags or page.planarconfig not in (1, 2):
         raise ImageError("damaged TIFF: the tag PhotometricInterpretation is missing or PlanarConfiguration is invalid")
     if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression == JPEG):

@@ -114,6 +114,8 @@ def _check_origin(name: str, dataset: h5py.Dataset) -> None:
     """Refuse values that are elsewhere, are no numbers, or need a filter that HDF5 would load as a plug-in."""
     if dataset.external or dataset.is_virtual:
         raise ImageError(f"{name} keeps its values in other files; save the values themselves")
+    if dataset.shape is None:
+        raise ImageError(f"{name} is empty; it was saved without any value")
     if dataset.dtype.kind not in "buif" or dataset.dtype.itemsize > 8:
         raise ImageError(f"{name} is of type {dataset.dtype}, not of numbers")
     filters = _filters(dataset)

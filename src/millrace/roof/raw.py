@@ -6,6 +6,7 @@ from pathlib import Path
 
 from millrace.errors import UserError
 from millrace.roof import raw_airs, raw_generic, raw_rid, raw_roofline
+from millrace.roof.generic_folder import IMAGES
 from millrace.roof.params import Airs, Generic, Prepare, Rid, Roofline, Source
 from millrace.roof.scene import Labelled, Scan, Scene, Window
 
@@ -66,13 +67,15 @@ def detect(path: Path) -> Source:
     sides = [path / side for side in ("train", "val", "test")]
     found: list[Source] = []
     if (path / "images_roof_centered_geotiff").is_dir():
-        vectors = RID_VECTORS if (path / RID_VECTORS).is_file() else None
+        # Under a name in other letters, or as something that is no file, it is a problem that the scan tells of.
+        there = any(child.name.casefold() == RID_VECTORS for child in path.iterdir())
+        vectors = RID_VECTORS if there else None
         found.append(Rid(format="rid", path=str(path), vectors=vectors))
     if (path / raw_roofline.FILE).is_file():
         found.append(Roofline(format="roofline", path=str(path)))
     if any((side / "image").is_dir() and (side / "label").is_dir() for side in sides):
         found.append(Airs(format="airs", path=str(path)))
-    if (path / raw_generic.IMAGES).is_dir():
+    if (path / IMAGES).is_dir():
         found.append(Generic(format="generic", path=str(path)))
     if len(found) == 1:
         return found[0]
@@ -81,5 +84,5 @@ def detect(path: Path) -> Source:
     here = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
     raise UserError(
         f"{path} holds {here}. A data set of roofs has images_roof_centered_geotiff/ (RID), {raw_roofline.FILE} "
-        f"(Roofline), train/image/ and train/label/ (AIRS), or {raw_generic.IMAGES}/ (generic; see docs/roof.md)"
+        f"(Roofline), train/image/ and train/label/ (AIRS), or {IMAGES}/ (generic; see docs/roof.md)"
     )

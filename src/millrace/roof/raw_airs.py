@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from millrace.errors import ImageError, Problem, UserError
+from millrace.roof.optional_files import misfits
 from millrace.roof.params import Airs, Prepare
 from millrace.roof.raw_files import TIFF, contents, files_by_stem, new_scene, read_labels, read_list, read_rgb, some
 from millrace.roof.scene import Labelled, Scan, Scene, Window
@@ -39,7 +40,9 @@ def scan(root: Path, settings: Airs, limits: Prepare) -> Scan:
         labels[side] = {stem: path for stem, path in labels[side].items() if not stem.endswith(VIEWING)}
     if not any(images.values()):
         raise UserError(f"{root} holds no image ({', '.join(TIFF)}) in {' or '.join(FOLDERS.values())}/image/")
-    of_lists = _check_lists(root, images)
+    misnamed = misfits(root, [f"{name}.txt" for name in FOLDERS.values()], list(FOLDERS.values()))
+    problems += misnamed
+    of_lists = _check_lists(root, images, {problem.path.name for problem in misnamed})
     scenes = []
     max_pixels = int(limits.max_megapixels * 1e6)
     repeated = _repeated(images)
@@ -75,11 +78,13 @@ def read(root: Path, scene: Scene, settings: Airs, window: Window) -> Labelled:
     return Labelled(image, roof=read_labels(scene, "roof", window, 1, "0 beside roofs and 1 on them", {255: 1}))
 
 
-def _check_lists(root: Path, images: dict[str, dict[str, Path]]) -> tuple[list[Problem], list[str]]:
-    """What `train.txt`, `val.txt` and `test.txt` say against the tiles that are there."""
+def _check_lists(root: Path, images: dict[str, dict[str, Path]], refused: set[str]) -> tuple[list[Problem], list[str]]:
+    """What `train.txt`, `val.txt` and `test.txt` say against the tiles that are there, but for the refused ones."""
     problems, notes, missing = [], [], []
     for side, files in images.items():
         path = root / f"{FOLDERS[side]}.txt"
+        if path.name in refused:
+            continue
         if not path.exists():
             missing.append(path.name)
             continue

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import windows
+from rasterio.transform import Affine
 
-from millrace.confinement import stays_inside
+from millrace.confinement import is_text, stays_inside
 from millrace.errors import DataError, ImageError, Problem
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
@@ -63,7 +64,7 @@ def files_by_stem(
             passed.append(path.name)
         elif not stays_inside(root, path):
             problems.append(Problem(path, f"is a link that leaves {root}; put the file itself there"))
-        elif not _is_text(path.name):
+        elif not is_text(path.name):
             shown = Path(os.fsencode(path).decode(errors="replace"))
             problems.append(Problem(shown, "its name is not valid UTF-8; rename it"))
         elif path.stem in files:
@@ -80,19 +81,20 @@ def files_by_stem(
     return files, problems, notes
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def read_list(root: Path, path: Path) -> list[str]:
     """Lines of a text file that are not empty, without the blanks around them.
 
     Raises:
-        ImageError: It cannot be read as such a list; the message does not name the file.
+        ImageError: See `read_text`.
+    """
+    return [line.strip() for line in read_text(root, path).splitlines() if line.strip()]
+
+
+def read_text(root: Path, path: Path) -> str:
+    """A small text file of a data set.
+
+    Raises:
+        ImageError: It cannot be read as such; the message does not name the file.
     """
     try:
         if not stays_inside(root, path):
@@ -101,12 +103,11 @@ def read_list(root: Path, path: Path) -> list[str]:
             raise ImageError("is no file")
         if path.stat().st_size > _MAX_LIST_BYTES:
             raise ImageError(f"has more than {_MAX_LIST_BYTES} bytes, which no list of images needs")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ImageError("is no UTF-8 text") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m: float | None, limit: int) -> Scene:
@@ -135,12 +136,23 @@ def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m:
             raise ImageError(
                 f"it has {image.width} x {image.height} pixels, but {path} has {mask.width} x {mask.height}"
             )
-    place = None
-    if image.crs is not None and image.transform is not None:
-        place = Georeference(image.crs, image.transform)
+    place = place_of(image)
     if pixel_size_m is None and place is not None:
         pixel_size_m = ground_size_m(place, image.height, image.width)
     return Scene(name, side, name, image.height, image.width, pixel_size_m, place, files)
+
+
+def place_of(metadata: Metadata) -> Georeference | None:
+    """Where an image lies, as far as its header says it.
+
+    Raises:
+        ImageError: It lies nowhere: its transform takes all pixels to a line or a point.
+    """
+    if metadata.crs is None or metadata.transform is None:
+        return None
+    if Affine(*metadata.transform).is_degenerate:
+        raise ImageError("its transform gives its pixels no area; correct its georeference")
+    return Georeference(metadata.crs, metadata.transform)
 
 
 def rgb_bands(metadata: Metadata) -> tuple[int, ...]:

@@ -21,10 +21,7 @@ by nothing.
 
 from __future__ import annotations
 
-import csv
-import difflib
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,31 +33,20 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from millrace.confinement import stays_inside
 from millrace.errors import DataError, ImageError, Problem, UserError
 from millrace.imagery.colour import Rgb, probe_rgb, read_rgb
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
 from millrace.roof.classes import HEADS, LINES, UNKNOWN
+from millrace.roof.generic_folder import BUILDINGS, GEOJSON, IMAGES, find_groups, find_labels, listed_kinds
 from millrace.roof.params import Generic, Prepare
-from millrace.roof.raw_files import TIFF, contents, files_by_stem, ground_size_m, read_list, rgb_bands, some
+from millrace.roof.raw_files import TIFF, files_by_stem, ground_size_m, place_of, rgb_bands
 from millrace.roof.raw_geojson import LINE_STRINGS, POLYGONS, Shapes, in_pixels, read_shapes
 from millrace.roof.raw_heights import check_heights, of_raster, read_heights
 from millrace.roof.raw_masks import AZIMUTHS, HIGHEST, check_mask, check_unchanged, read_mask
-from millrace.roof.scene import Georeference, Labelled, Lines, Scan, Scene, Window
+from millrace.roof.scene import Labelled, Lines, Scan, Scene, Window
 
-IMAGES, BUILDINGS, KINDS = "images", "buildings.geojson", "line_kinds.txt"
 PICTURES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
-MASKS = (*TIFF, ".png")
-GEOJSON = (".geojson", ".json")
-FOLDERS = {
-    "segments": ("segments", MASKS),
-    "superstructures": ("superstructures", MASKS),
-    "roof": ("roofs", MASKS + GEOJSON),
-    "lines": ("lines", GEOJSON),
-    "height": ("heights", TIFF),
-}
-"""Of each head, the folder with its labels and the endings of their names."""
 _FOLLOWS = {"segments": ("roof", "lines"), "roof": ("lines",)}
 _FIRST_TURNED = 5  # EXIF orientations from this on show a picture with its width upright
 _LOST = "look at its crs, and at the order of coordinates: longitude, latitude"
@@ -75,9 +61,9 @@ def scan(root: Path, settings: Generic, limits: Prepare) -> Scan:
     images, problems, notes = files_by_stem(root, root / IMAGES, PICTURES)
     if not images and not problems:
         raise UserError(f"{root / IMAGES} holds no image ({', '.join(PICTURES)})")
-    labels, wrong, more = _labels(root, images)
+    labels, wrong, more = find_labels(root, images, settings.groups)
     problems, notes = problems + wrong, notes + more
-    groups, wrong = _groups(root, settings, images)
+    groups, wrong = find_groups(root, settings.groups, images)
     problems += wrong
     buildings = root / BUILDINGS
     max_pixels = int(limits.max_megapixels * 1e6)
@@ -86,8 +72,6 @@ def scan(root: Path, settings: Generic, limits: Prepare) -> Scan:
         if settings.groups is not None and stem not in groups:
             continue  # told of above
         own = {kind: files[stem] for kind, files in labels.items() if stem in files}
-        if buildings.is_file():
-            own.setdefault("roof", buildings)
         try:
             if not own:
                 raise ImageError("no label has its name")
@@ -158,74 +142,6 @@ def _blamed(scene: Scene, kind: str) -> Iterator[None]:
         raise DataError(f"{scene.name} cannot be read", [Problem(scene.files[kind], str(error))]) from None
 
 
-def _labels(root: Path, images: dict[str, Path]) -> tuple[dict[str, dict[str, Path]], list[Problem], list[str]]:
-    """Files of labels by kind and stem, what is wrong with others, and what is not looked at."""
-    labels: dict[str, dict[str, Path]] = {}
-    problems, notes = _other_folders(root)
-    for kind, (name, endings) in FOLDERS.items():
-        if (root / name).is_dir():
-            labels[kind], wrong, passed = files_by_stem(root, root / name, endings)
-            problems += wrong
-            notes += passed
-            unused = sorted(labels[kind].keys() - images.keys())
-            problems += [Problem(labels[kind].pop(stem), f"has no image of this name in {IMAGES}/") for stem in unused]
-            lacking = sorted(images.keys() - labels[kind].keys())
-            if lacking:
-                notes.append(f"{root / name} has nothing for {len(lacking)} image(s): {some(lacking)}")
-    if "lines" in labels:
-        try:
-            _listed_kinds(root)
-        except ImageError as error:
-            problems.append(Problem(root / KINDS, str(error)))
-            labels["lines"] = {}
-    if not stays_inside(root, root / BUILDINGS):
-        problems.append(Problem(root / BUILDINGS, f"is a link that leaves {root}; put the file itself there"))
-    elif not labels and not (root / BUILDINGS).is_file():
-        wanted = ", ".join(f"{name}/" for name, _ in FOLDERS.values())
-        raise UserError(f"{root} must hold labels in {wanted} or {BUILDINGS}; {contents(root)}")
-    return labels, problems, notes
-
-
-def _other_folders(root: Path) -> tuple[list[Problem], list[str]]:
-    """Folders without a meaning: a problem where the name was probably meant to be one that has."""
-    known = (IMAGES, *(name for name, _ in FOLDERS.values()))
-    problems, passed = [], []
-    for path in sorted(root.iterdir()):
-        if not path.is_dir() or path.name in known or path.name.startswith("."):
-            continue
-        if close := difflib.get_close_matches(path.name.lower(), known, n=1, cutoff=0.75):
-            problems.append(Problem(path, f"is not looked at; if it holds {close[0]}, call it {close[0]}"))
-        else:
-            passed.append(path.name)
-    wanted = ", ".join(known)
-    return problems, [f"{root}: folders other than {wanted} are passed over: {some(passed)}"] if passed else []
-
-
-def _groups(root: Path, settings: Generic, images: dict[str, Path]) -> tuple[dict[str, str], list[Problem]]:
-    """Group of each image from the CSV file of the settings."""
-    if settings.groups is None:
-        return {}, []
-    path = root / settings.groups
-    try:
-        lines = read_list(root, path)
-    except ImageError as error:
-        return {}, [Problem(path, str(error))]
-    table = csv.DictReader(lines)
-    if not {"image", "group"} <= set(table.fieldnames or ()):
-        return {}, [Problem(path, f"has the columns {', '.join(table.fieldnames or ())}; needed are image and group")]
-    given: dict[str, set[str]] = defaultdict(set)
-    try:
-        for row in table:
-            given[row["image"]].add(row["group"] or "")
-    except csv.Error as error:
-        return {}, [Problem(path, f"is no CSV file: {error}")]
-    groups = {stem: next(iter(given[stem])) for stem in images if len(given[stem]) == 1 and given[stem] != {""}}
-    wrong = sorted(images.keys() - groups.keys())
-    if wrong:
-        return groups, [Problem(path, f"{len(wrong)} image(s) have no group or several: {some(wrong)}")]
-    return groups, []
-
-
 def _scene(stem: str, group: str, files: dict[str, Path], settings: Generic, max_pixels: int) -> Scene:
     path, place = files["image"], None
     if path.suffix.lower() in TIFF:
@@ -236,8 +152,7 @@ def _scene(stem: str, group: str, files: dict[str, Path], settings: Generic, max
                 f"its values are {metadata.dtype}: scale them as they are to be seen, and save it as uint8"
             )
         _bands(metadata)
-        if metadata.crs is not None and metadata.transform is not None:
-            place = Georeference(metadata.crs, metadata.transform)
+        place = place_of(metadata)
         height, width = metadata.height, metadata.width
     else:
         info = probe_rgb(path, max_pixels)
@@ -341,17 +256,5 @@ def _lines(root: Path, scene: Scene, window: Window) -> tuple[Lines, int]:
 
 
 def _complete_kinds(root: Path, shapes: Shapes) -> int:
-    listed = _listed_kinds(root)
+    listed = listed_kinds(root)
     return sum(1 << LINES.index(kind) for kind in set(shapes.properties if listed is None else listed))
-
-
-def _listed_kinds(root: Path) -> list[str] | None:
-    """What `line_kinds.txt` lists; None where it is not there."""
-    path = root / KINDS
-    if not path.exists():
-        return None
-    kinds = read_list(root, path)
-    unknown = sorted(set(kinds) - set(LINES))
-    if unknown:
-        raise ImageError(f"lists {some(unknown)}; known are {', '.join(LINES)}, one a line")
-    return kinds

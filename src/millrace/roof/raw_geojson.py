@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,8 @@ _LARGEST = 1e9
 _MENDED_POINTS = 1000
 """Of a polygon that crosses itself, at most: the time to mend it grows with their square and more."""
 _EDGE_POINTS = 33
+_MEMBERS = {"type", "features", "geometry", "geometries", "coordinates", "properties", "crs", "name", "kind"}
+"""What is read of a file; others may be there twice."""
 _CRS_NAME = re.compile(
     r"(?:urn:(?:x-)?ogc:def:crs:)?(?:OGC:(?:[\d.]*:)?CRS84|EPSG:(?:[\d.]*:)?(?P<code>\d{1,6}))", re.I
 )
@@ -165,7 +168,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{text} is no number")
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=no_number)
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=no_number, object_pairs_hook=_object)
     except OSError as error:
         raise ImageError(f"it cannot be read: {error.strerror}") from None
     except RecursionError:
@@ -175,6 +178,16 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ImageError("it is no GeoJSON: it holds no object")
     return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that occurs twice, Python would keep the last and say nothing."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        if read := [name for name in twice if name in _MEMBERS]:
+            raise ImageError(f"it is no GeoJSON: an object has the member {read[0]!r} twice")
+    return found
 
 
 def _features(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -140,6 +140,8 @@ def _crops(path: Path, settings: Roofline) -> Iterator[_Crops]:
         if elements.shape != images.shape or depths.shape not in (without_channels, one_channel):
             shapes = f"images {images.shape}, depths {depths.shape}, elements {elements.shape}"
             raise ImageError(f"its datasets do not belong together: found are {shapes}, expected {_EXPECTED}")
+        if 0 in images.shape:
+            raise ImageError(f"images has the shape {images.shape}: there is no crop")
         swapped = axes.translate(str.maketrans("xy", "yx")) if settings.axes == "swapped" else axes
         yield _Crops(images, depths, elements, swapped)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from millrace.confinement import stays_inside
 from millrace.errors import ImageError, Problem, UserError
 from millrace.roof.classes import LINES
+from millrace.roof.optional_files import misfits
 from millrace.roof.scene import Georeference, Lines, Scene, Window
 
 EAVE = LINES.index("eave")
@@ -59,6 +60,8 @@ def vectors_of(path: Path) -> Vectors:
     except OSError as error:
         cure = "copy segments_reviewed.csv from github.com/TUMFTM/RID there, or set vectors to null"
         raise ImageError(f"cannot be read: {error.strerror}; {cure}") from None
+    if not path.is_file():
+        raise ImageError("is no file")
     if status.st_size > _MAX_CSV_BYTES:
         raise ImageError(f"has more than {_MAX_CSV_BYTES} bytes")
     return _parsed(path.absolute(), status.st_mtime_ns, status.st_size)
@@ -70,6 +73,8 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Vectors:
         table = pd.read_csv(path, usecols=_COLUMNS, dtype=str, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ImageError(f"is no CSV file with the columns {', '.join(_COLUMNS)}: {str(error)[:200]}") from None
+    if table.empty:
+        raise ImageError("has no row below the names of its columns; download it again, or set vectors to null")
     problems: list[str] = []
     segments = _geometries(table["segment"], ("Polygon", "MultiPolygon"), problems)
     gutters = _geometries(table["gutter"], ("LineString", "MultiLineString"), problems)
@@ -148,6 +153,8 @@ def check_vectors(root: Path, name: str | None, scenes: Sequence[Scene]) -> tupl
     path = root / name
     if ".." in PurePosixPath(name.replace("\\", "/")).parts or not stays_inside(root, path):
         raise UserError(f"roof.raw: vectors {name!r} leaves the folder {root}; put the file there")
+    if misnamed := misfits(root, [name]):
+        return misnamed, []
     try:
         vectors = vectors_of(path)
     except ImageError as error:
