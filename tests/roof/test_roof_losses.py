@@ -15,13 +15,22 @@ from torch.nn import functional as F
 from millrace.roof.augment import mirrored, turned
 from millrace.roof.classes import HEADS, LINES, UNKNOWN
 from millrace.roof.head_losses import class_losses, dilated, height_losses, line_planes, mask_losses
-from millrace.roof.losses import OF_HEAD, TERMS, Balanced, augmented_shares, class_weights, roof_losses, term_weights
+from millrace.roof.losses import (
+    OF_HEAD,
+    TERMS,
+    Balanced,
+    augmented_shares,
+    class_weights,
+    line_shares,
+    roof_losses,
+    term_weights,
+)
 from millrace.roof.params import Augmentation, HeadWeights, Loss
 from millrace.roof.scene import Labelled
 
 SIDE, AZIMUTHS = 6, 4
 CHANNELS = {"segments": AZIMUTHS + 2, "superstructures": 9, "roof": 1, "lines": 5, "height": 1}
-ONES = {"segments": torch.ones(AZIMUTHS + 2), "superstructures": torch.ones(9)}
+ONES = {"segments": torch.ones(AZIMUTHS + 2), "superstructures": torch.ones(9), "lines": torch.ones(len(LINES))}
 LABELS_OF = {
     "rid": ("segments", "superstructures"),
     "roofline": ("ridge", "hip", "eave", "height"),
@@ -171,6 +180,16 @@ def test_logits_are_logits():
     assert float(mask_losses(certain.sigmoid(), target, known)) > 0.3
 
 
+def test_weights_of_what_is_set_count_in_the_cross_entropy_alone():
+    target, known = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3, dtype=torch.bool)
+    target[:, :, 0] = 1
+    logits = torch.randn(1, 2, 3, 3)
+    plain = mask_losses(logits, target, known)
+    weighted = mask_losses(logits, target, known, torch.tensor([1.0, 5.0]))
+    of_set = (F.softplus(-logits) * target).mean((2, 3))
+    torch.testing.assert_close(weighted, plain + of_set * torch.tensor([0.0, 4.0]))
+
+
 def test_mask_loss_of_a_sample_without_any():
     target, known = torch.zeros(1, 2, 2, 2), torch.ones(1, 2, 2, 2, dtype=torch.bool)
     known[0, 1] = False
@@ -224,6 +243,15 @@ def test_dilated_targets_fall_off_with_the_distance(radius, seed):
     distance = np.stack([[ndimage.distance_transform_edt(~mask) for mask in sample] for sample in masks])
     expected = np.clip(1 - distance / radius, 0, 1) if radius else masks
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_shares_of_lines_are_those_of_the_data_sets_that_label_them():
+    drawn, known = np.array([[10, 0, 5], [30, 0, 0]]), np.array([[100, 0, 100], [100, 0, 0]])
+    found = line_shares(drawn, known, np.array([0.25, 0.75]))
+    assert found.tolist() == pytest.approx([0.25, 0, 0.05])
+    weights = class_weights(found, 0.5)
+    assert weights[1] == 1  # nobody labels it
+    assert weights[2] / weights[0] == pytest.approx(5**0.5)
 
 
 def test_class_weights_are_1_on_average():

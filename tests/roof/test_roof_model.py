@@ -72,12 +72,14 @@ def test_heights_are_float32_under_mixed_precision():
 def test_random_weights_start_from_the_classes_shares():
     network = model.build(SMALL, 8).eval()
     shares = np.array([0.9, 0.1, *[0.0] * 7])
-    model.start_from_priors(network, {"superstructures": 3 * shares})
+    kinds = np.array([0.02, 0.004, 0.01, 0.3, 0])
+    model.start_from_priors(network, {"superstructures": 3 * shares, "lines": kinds})
     network.heads["superstructures"][-1].weight.data.zero_()
     network.heads["lines"][-1].weight.data.zero_()
     outputs = network(torch.rand(1, 3, 32, 32))
     np.testing.assert_allclose(outputs["superstructures"].softmax(1)[0, :2, 5, 5].detach(), [0.9, 0.1], rtol=0.01)
-    assert float(outputs["lines"].detach().sigmoid().mean()) == pytest.approx(model.LINE_PRIOR, rel=1e-4)
+    found = outputs["lines"][0, :, 5, 5].detach().sigmoid()
+    np.testing.assert_allclose(found, np.maximum(kinds, model.LEAST_PRIOR), rtol=1e-4)
     model.start_from_priors(network, {"segments": np.zeros(10)})
     assert bool(torch.isfinite(network.heads["segments"][-1].bias).all())
 

@@ -45,7 +45,7 @@ def class_losses(logits: Tensor, target: Tensor, class_weights: Tensor, focal_ga
     return _mean(values[:, None], known[:, None])
 
 
-def mask_losses(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+def mask_losses(logits: Tensor, target: Tensor, known: Tensor, positive_weights: Tensor | None = None) -> Tensor:
     """Binary cross-entropy, and where a sample has any of it soft Dice loss, 1 - (2 TP + s) / (2 TP + FP + FN + s) with
     s = 1 pixel. In a sample without, Dice pushes all probabilities down, and most where they are small already: with
     it kinds that few samples have, as valleys, were never found.
@@ -54,12 +54,14 @@ def mask_losses(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
         logits: (N, K, H, W), not yet through a sigmoid.
         target: (N, K, H, W), from 0 to 1.
         known: (N, K, H, W), bool.
+        positive_weights: By how much the cross-entropy of what is set counts more than that of the rest, (K,).
 
     Returns:
         (N, K).
     """
     target = target * known
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weights = None if positive_weights is None else positive_weights[:, None, None]
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weights)
     probabilities = logits.sigmoid()
     overlap = (probabilities * target).sum((2, 3))
     total = torch.where(known, probabilities, 0).sum((2, 3)) + target.sum((2, 3))

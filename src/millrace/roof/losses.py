@@ -61,6 +61,23 @@ def class_weights(shares: NDArray[np.float64], power: float) -> NDArray[np.float
     return weights.astype(np.float32)
 
 
+def line_shares(
+    drawn: NDArray[np.floating], known: NDArray[np.floating], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Share of each kind's pixels among those that are labelled for it, (5,), in a mix of data sets; 0 for a kind that
+    none labels.
+
+    Args:
+        drawn: Pixels of each kind in each data set, (D, 5).
+        known: Pixels that are labelled for it, (D, 5).
+        shares: Of the samples that come from each data set, (D,).
+    """
+    mixed = (known > 0) * shares[:, None]
+    own = drawn / np.maximum(known, 1)
+    found: NDArray[np.float64] = (own * mixed).sum(axis=0) / np.maximum(mixed.sum(axis=0), np.finfo(np.float64).tiny)
+    return found
+
+
 def augmented_shares(shares: NDArray[np.float64], azimuths: int, settings: Augmentation) -> NDArray[np.float64]:
     """Shares (C,) of the segment classes as they are expected once pictures are flipped and turned."""
     own = shares[:azimuths]
@@ -107,7 +124,7 @@ def roof_losses(
         batch: As `data` makes it.
         settings: The `roof.train.loss` section.
         heads: Those that are trained; the others have no loss.
-        class_weights: Of `segments` and `superstructures`.
+        class_weights: Of `segments` and `superstructures`, and of the kinds of `lines` those of what is set.
         log_variances: s by head, for `balance: learned`.
     """
     parts: dict[str, Tensor] = {}
@@ -135,7 +152,7 @@ def _losses(
     elif head == "lines":
         known = line_planes(batch["lines_known"])
         target = dilated(line_planes(batch["lines"]) & known, settings.line_dilation_px)
-        losses = mask_losses(output, target, known)
+        losses = mask_losses(output, target, known, class_weights[head])
     elif head == "roof":
         known = batch["roof"][:, None] != UNKNOWN
         losses = mask_losses(output, (batch["roof"][:, None] == 1).float(), known)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from millrace.errors import UserError
 from millrace.roof import model, validation
+from millrace.roof.class_counts import LINES_KNOWN
 from millrace.roof.classes import ALL_LINES, HEADS, LINES
 from millrace.roof.data import TrainingPatches, ValidationPatches, mix_shares
 from millrace.roof.data_pictures import head_picture
-from millrace.roof.losses import Balanced, augmented_shares, class_weights, roof_losses
+from millrace.roof.losses import Balanced, augmented_shares, class_weights, line_shares, roof_losses
 from millrace.roof.params import Roof, Train
 from millrace.roof.scene import Labelled
 from millrace.roof.store import FIELDS, PREPARED, Store, stores
@@ -28,6 +29,8 @@ from millrace.training.fingerprint import fingerprint
 from millrace.training.module import Batch, TrainingModule
 
 PICTURES = 6
+WEIGHTED = ("segments", "superstructures", "lines")
+"""Heads whose classes are weighted by how rare they are."""
 STAGE_OUTPUTS = Outputs(Path("models/roof"), Path("metrics/roof/train"), Path("runs/roof/train"))
 
 
@@ -40,7 +43,7 @@ class RoofTraining(TrainingModule):
         azimuths: Number of azimuth classes.
         heads: Those that are trained.
         scored: Those of them that the validation data label.
-        class_weights: Of `segments` and `superstructures`.
+        class_weights: Of `segments`, `superstructures` and the kinds of `lines`.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class RoofTraining(TrainingModule):
             head.requires_grad_(name in heads)
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        weights = {name: self.get_buffer(f"{name}_weights") for name in ("segments", "superstructures")}
+        weights = {name: self.get_buffer(f"{name}_weights") for name in WEIGHTED}
         uncertainties = self.model.log_variances if isinstance(self.model, Balanced) else None
         return roof_losses(outputs, batch, self._settings.loss, self._heads, weights, uncertainties)
 
@@ -165,11 +168,15 @@ def train_on(
 
 def _class_shares(teaching: Sequence[Store], settings: Train, azimuths: int) -> dict[str, NDArray[np.float64]]:
     """Of the labelled pixels of an augmented mix of the sources."""
-    found = {}
+
+    def counts(head: str) -> NDArray[np.float64]:
+        return np.array([store.meta["class_counts"][head] for store in teaching], np.float64)
+
+    mix = mix_shares(teaching, settings.mix)
+    found: dict[str, NDArray[np.float64]] = {"lines": line_shares(counts("lines"), counts(LINES_KNOWN), mix)}
     for head in ("segments", "superstructures"):
-        counts = np.array([store.meta["class_counts"][head] for store in teaching], np.float64)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        mixed = (shares * mix_shares(teaching, settings.mix)[:, None]).sum(axis=0)
+        shares = counts(head) / np.maximum(counts(head).sum(axis=1, keepdims=True), 1)
+        mixed = (shares * mix[:, None]).sum(axis=0)
         found[head] = mixed / max(mixed.sum(), np.finfo(np.float64).tiny)
     found["segments"] = augmented_shares(found["segments"], azimuths, settings.augmentation)
     return found
