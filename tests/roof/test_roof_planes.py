@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import shapely
@@ -12,6 +14,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from millrace.errors import ImageError
+from millrace.roof import outlines
 from millrace.roof.classes import UNKNOWN, flat_class
 from millrace.roof.ground import Ground, ground_of, square_ground
 from millrace.roof.outlines import regions
@@ -101,6 +104,16 @@ def test_any_raster_gives_valid_polygons_that_share_borders(seed, side, smooth, 
     polygons = [each.polygon for each in found]
     assert all(polygon.is_valid and polygon.geom_type == "Polygon" and polygon.area > 0 for polygon in polygons)
     assert shapely.coverage_is_valid(polygons)
+
+
+@given(seed=st.integers(0, 10_000), tolerance=st.floats(0, 6))
+@settings(max_examples=20)
+def test_regions_are_the_same_in_any_batches(seed, tolerance):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((90, 100)), 2)
+    classes = np.where(noise > 0.2, 1, np.where(noise > 0.1, 2, 0)).astype(np.uint8)
+    with mock.patch.object(outlines, "BATCH", 1):
+        found = regions(classes, 0, tolerance)
+    assert found == regions(classes, 0, tolerance)
 
 
 def test_noisy_borders_are_straightened_without_gain_or_loss():

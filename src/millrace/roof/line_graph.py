@@ -12,6 +12,8 @@ from scipy import ndimage
 
 from millrace.roof.line_fit import Points
 
+MARGIN_PX = 5
+"""Lines that are further from each other than this have no influence on one another."""
 _EIGHT = np.ones((3, 3), bool)
 _CENTROID_PX = 5
 _DIRECTION_PX, _STEP_PX = 8, 0.25
@@ -68,7 +70,7 @@ def skeleton_paths(probabilities: NDArray[np.floating], threshold: float, gap_px
     from skimage.morphology import remove_small_holes, skeletonize
 
     # Without a margin, thinning would treat the edge of the image as one of the line.
-    weights = np.pad(np.where(probabilities >= threshold, probabilities, 0).astype(np.float64), _CENTROID_PX)
+    weights = np.pad(np.where(probabilities >= threshold, probabilities, 0).astype(np.float64), MARGIN_PX)
     mask = remove_small_holes(weights > 0, max_size=int(gap_px**2))
     # The default, after Zhang and Suen 1984, deletes diagonal lines that are two pixels wide.
     skeleton = skeletonize(mask, method="lee").astype(bool)
@@ -90,7 +92,7 @@ def skeleton_paths(probabilities: NDArray[np.floating], threshold: float, gap_px
                 for node, line in zip(edge.nodes, (points, points[::-1]), strict=True)
             )
             points, refined = (np.concatenate([[first], each, [last]]) for each in (points, refined))
-        paths.append(SkeletonPath(points - _CENTROID_PX, refined - _CENTROID_PX))
+        paths.append(SkeletonPath(points - MARGIN_PX, refined - MARGIN_PX))
     return paths
 
 

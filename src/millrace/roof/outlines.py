@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +11,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.features import shapes
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from millrace.roof.line_fit import FittedLine, Points, fitted_line, meeting_point
 
@@ -21,6 +23,9 @@ CORNER_PX = 3
 line."""
 MIN_TOLERANCE_PX = 1.0
 """A smaller tolerance would follow the pixels."""
+REACH = 4.0
+"""Tolerances by which two outlines may come nearer to each other: each is simplified, and its corners are moved."""
+BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,35 @@ def regions(classes: NDArray[np.uint8], background: int, tolerance_px: float) ->
         (shapely.geometry.shape(outline), int(value))
         for outline, value in shapes(classes, mask=classes != background, connectivity=4)
     ]
-    rings = [[_arcs(ring, classes, background) for ring in (each.exterior, *each.interiors)] for each, _ in found]
-    polygons = _simplified(rings, max(tolerance_px, MIN_TOLERANCE_PX))
+    tolerance_px = max(tolerance_px, MIN_TOLERANCE_PX)
+    polygons: dict[int, shapely.Polygon] = {}
+    # All arcs of a large image at once would take more memory than the image.
+    for places in _batches([pixels for pixels, _ in found], REACH * tolerance_px):
+        outlines = [found[place][0] for place in places]
+        rings = [[_arcs(ring, classes, background) for ring in (each.exterior, *each.interiors)] for each in outlines]
+        polygons |= zip(places, _simplified(rings, tolerance_px), strict=True)
     return [
-        Region(value, pixels, polygon if polygon.is_valid else pixels)
-        for (pixels, value), polygon in zip(found, polygons, strict=True)
+        Region(value, pixels, polygons[place] if polygons[place].is_valid else pixels)
+        for place, (pixels, value) in enumerate(found)
     ]
+
+
+def _batches(outlines: list[shapely.Polygon], reach: float) -> Iterator[list[int]]:
+    """Places of outlines, in batches of at least `BATCH` where there are so many; those of two batches are further from
+    each other than a reach.
+    """
+    grown = shapely.bounds(outlines).reshape(-1, 4) + np.array([-1, -1, 1, 1]) * reach / 2
+    boxes = shapely.box(*grown.T)
+    near = shapely.STRtree(boxes).query(boxes, predicate="intersects")
+    count = len(outlines)
+    _, groups = connected_components(coo_array((np.ones(near.shape[1], bool), tuple(near)), shape=(count, count)))
+    ordered = np.argsort(groups, kind="stable")
+    ends = np.flatnonzero(np.diff(groups[ordered], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        if end - start >= BATCH or end == count:
+            yield ordered[start:end].tolist()
+            start = end
 
 
 def _arcs(ring: shapely.LinearRing, classes: NDArray[np.uint8], background: int) -> list[Arc]:
@@ -189,8 +217,7 @@ def _moved(
             fixed |= set(few.corners)
     moved = {}
     for place, own in lines.items():
-        x, y = place if place in fixed else meeting_point(np.array(place), own, furthest).tolist()
-        moved[place] = (x, y)
+        moved[place] = place if place in fixed else meeting_point(place, own, furthest)
     return moved
 
 

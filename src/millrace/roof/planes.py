@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, sieve
-from rasterio.transform import Affine
+from rasterio.features import sieve
 from scipy import ndimage
 
 from millrace.roof.classes import UNKNOWN, background_class, flat_class, segment_names
@@ -89,19 +88,18 @@ def find_planes(
     kept = sieve(classes, least_px, connectivity=4) if least_px > 1 else np.asarray(classes)
     found = regions(kept, background, settings.simplify_m / ground.pixel_size_m)
     # What the sieve could not give to a larger group.
-    return [_plane(each, confidence, height, azimuths, ground) for each in found if each.pixels.area >= least_px]
+    return [_plane(each, kept, confidence, height, azimuths, ground) for each in found if each.pixels.area >= least_px]
 
 
 def _plane(
     region: Region,
+    classes: NDArray[np.uint8],
     confidence: NDArray[np.floating],
     height: NDArray[np.float32] | None,
     azimuths: int,
     ground: Ground,
 ) -> Plane:
-    left, top, right, bottom = map(int, region.pixels.bounds)
-    window = slice(top, bottom), slice(left, right)
-    inside = geometry_mask([region.pixels], (bottom - top, right - left), Affine.translation(left, top), invert=True)
+    window, inside = _pixels(region, classes)
     fit = None if height is None else _fit(height[window], inside, ground)
     azimuth: float | None = None
     azimuth_from: Literal["class", "height"] | None = None
@@ -120,6 +118,16 @@ def _plane(
         area_m2=float(region.polygon.area) * ground.pixel_area_m2,
         confidence=float(confidence[window][inside].mean(dtype=np.float64)),
     )
+
+
+def _pixels(region: Region, classes: NDArray[np.uint8]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Rows and columns of a region, and its pixels there: much sooner than a polygon is drawn."""
+    left, top, right, bottom = map(int, region.pixels.bounds)
+    window = slice(top, bottom), slice(left, right)
+    groups, _ = ndimage.label(classes[window] == region.value)
+    corners = shapely.get_coordinates(region.pixels.exterior)
+    first = int(np.flatnonzero((corners[:-1, 1] == top) & (corners[1:, 1] == top))[0])  # a side along the top
+    return window, groups == groups[0, int(corners[first : first + 2, 0].min()) - left]
 
 
 def _fit(height: NDArray[np.float32], inside: NDArray[np.bool_], ground: Ground) -> _Fit | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +14,9 @@ from scipy.spatial import cKDTree
 from millrace.imagery.mapped import give_back
 from millrace.roof.classes import LINES
 from millrace.roof.line_fit import FittedLine, Points, fitted_line, meeting_point
-from millrace.roof.line_graph import SkeletonPath, skeleton_paths, straight_pieces
+from millrace.roof.line_graph import MARGIN_PX, SkeletonPath, skeleton_paths, straight_pieces
 from millrace.roof.params import Vectorise
+from millrace.roof.sheets import sheets
 
 MIN_SIMPLIFY_PX = 1.5
 """Thinned lines are jagged: a smaller tolerance would follow their pixels."""
@@ -97,7 +97,7 @@ def vectorise_lines(probabilities: NDArray[np.floating], settings: Vectorise, pi
     return _scored(pieces, places, probabilities, settings.min_line_m / pixel_size_m)
 
 
-def _paths(probabilities: NDArray[np.floating], threshold: float, snap_px: float) -> Iterator[SkeletonPath]:
+def _paths(probabilities: NDArray[np.floating], threshold: float, snap_px: float) -> list[SkeletonPath]:
     """Paths of one kind's lines, one connected group of pixels after the other."""
     # Row by row, so that of a mapped file no more than a row is in memory in another type.
     mask = np.empty(probabilities.shape, bool)
@@ -105,14 +105,28 @@ def _paths(probabilities: NDArray[np.floating], threshold: float, snap_px: float
         np.greater_equal(values, threshold, out=row)
     groups, _ = ndimage.label(mask, np.ones((3, 3), bool))
     del mask
-    for number, window in enumerate(ndimage.find_objects(groups), 1):
-        rows, columns = window
-        if max(rows.stop - rows.start, columns.stop - columns.start) < snap_px:
-            continue
-        own = np.where(groups[window] == number, probabilities[window], 0).astype(np.float64)
-        corner = np.array([rows.start, columns.start])
-        for path in skeleton_paths(own, threshold, snap_px):
-            yield SkeletonPath(path.points + corner, path.refined + corner)
+    windows = {
+        number: window
+        for number, window in enumerate(ndimage.find_objects(groups), 1)
+        if max(side.stop - side.start for side in window) >= snap_px
+    }
+    found: list[tuple[int, SkeletonPath]] = []
+    for sheet in sheets(
+        {number: (rows.stop - rows.start, columns.stop - columns.start) for number, (rows, columns) in windows.items()},
+        MARGIN_PX,
+    ):
+        drawn, owners = np.zeros(sheet.shape), np.zeros(sheet.shape, np.int32)
+        for number, place in sheet.places.items():
+            own = groups[windows[number]] == number
+            drawn[place][own] = probabilities[windows[number]][own]
+            owners[place] = number
+        for path in skeleton_paths(drawn, threshold, snap_px):
+            number = int(owners[tuple(path.points[1].astype(np.int64))])  # the first may be between pixels
+            shift = [
+                window.start - place.start for window, place in zip(windows[number], sheet.places[number], strict=True)
+            ]
+            found.append((number, SkeletonPath(path.points + shift, path.refined + shift)))
+    return [path for _, path in sorted(found, key=lambda each: each[0])]
 
 
 def _met(pieces: list[_Piece], ends: NDArray[np.float64], snap_px: float) -> tuple[list[_Piece], NDArray[np.float64]]:
@@ -218,9 +232,8 @@ def _fitted_places(pieces: list[_Piece], places: Points, snap_px: float) -> Poin
         passing[int(nodes[index])].add(number)
     fitted = places.copy()
     for node, numbers in passing.items():
-        fitted[node] = meeting_point(
-            places[node], [pieces[number].line for number in sorted(numbers)], FURTHEST * snap_px
-        )
+        lines_there = [pieces[number].line for number in sorted(numbers)]
+        fitted[node] = meeting_point(places[node].tolist(), lines_there, FURTHEST * snap_px)
     return fitted
 
 
