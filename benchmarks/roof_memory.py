@@ -90,7 +90,7 @@ def source_step(batch: dict[str, Any]) -> tuple[nn.Module, Callable[[], Tensor]]
 
 def our_step(batch: dict[str, Any], checkpointing: bool, bfloat16: bool) -> tuple[nn.Module, Callable[[], Tensor]]:
     network = model.build(Model(encoder="resnet50", checkpointing=checkpointing), AZIMUTHS)
-    weights = {"segments": torch.ones(AZIMUTHS + 2), "superstructures": torch.ones(9)}
+    weights = {"segments": torch.ones(AZIMUTHS + 2), "superstructures": torch.ones(9), "lines": torch.ones(5)}
 
     def loss() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

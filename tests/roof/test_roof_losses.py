@@ -22,6 +22,7 @@ from millrace.roof.losses import (
     augmented_shares,
     class_weights,
     line_shares,
+    line_weights,
     roof_losses,
     term_weights,
 )
@@ -249,9 +250,9 @@ def test_shares_of_lines_are_those_of_the_data_sets_that_label_them():
     drawn, known = np.array([[10, 0, 5], [30, 0, 0]]), np.array([[100, 0, 100], [100, 0, 0]])
     found = line_shares(drawn, known, np.array([0.25, 0.75]))
     assert found.tolist() == pytest.approx([0.25, 0, 0.05])
-    weights = class_weights(found, 0.5)
-    assert weights[1] == 1  # nobody labels it
-    assert weights[2] / weights[0] == pytest.approx(5**0.5)
+    assert line_weights(found, 0.5).tolist() == pytest.approx([1, 1, 5**0.5])  # nobody labels the second
+    assert line_weights(found, 0.0).tolist() == [1, 1, 1]
+    assert line_weights(np.zeros(3), 0.5).tolist() == [1, 1, 1]
 
 
 def test_class_weights_are_1_on_average():

@@ -22,6 +22,8 @@ from millrace.settings import Runtime
 from millrace.training import model_folder
 
 QUIET = Runtime(accelerator="cpu", progress=False, threads=1)
+CLASSES = {"segments": 10, "superstructures": 9, "lines": 5}
+"""Outputs of the heads whose classes are weighted."""
 SMALL = Train(
     epochs=7,
     batch_size=8,
@@ -116,7 +118,7 @@ def test_learned_uncertainties_are_trained_and_not_kept(trained, tmp_path):
     train.train_on(trained.sources, settings, QUIET, outputs, trained.root)
     model.load(outputs.model)  # refuses tensors that the network does not have
     network = model.build(SMALL.model, 8)
-    weights = {"segments": np.ones(10, np.float32), "superstructures": np.ones(9, np.float32)}
+    weights = {name: np.ones(count, np.float32) for name, count in CLASSES.items()}
     module = train.RoofTraining(network, settings, 8, ["roof", "lines"], ["roof"], weights)
     assert isinstance(module.model, Balanced)
     assert sorted(module.model.log_variances) == ["lines", "roof"]
@@ -135,7 +137,7 @@ def test_a_head_may_be_left_out(trained):
 
 def test_every_trained_weight_has_a_gradient_whatever_a_batch_labels(trained):
     """DDP waits for the gradients of all processes."""
-    weights = {"segments": np.ones(10, np.float32), "superstructures": np.ones(9, np.float32)}
+    weights = {name: np.ones(count, np.float32) for name, count in CLASSES.items()}
     settings = SMALL.model_copy(update={"loss": Loss(balance="learned")})
     patches = ValidationPatches(trained.sources, SMALL)
     batch = patches.collate([patches[0, 0], patches[0, 1]])
@@ -217,7 +219,7 @@ def test_lines_may_be_two_pixels_off():
 
 def test_pictures_show_truth_above_prediction(trained):
     network, _ = model.load(trained.outputs.model)
-    weights = {"segments": np.ones(10, np.float32), "superstructures": np.ones(9, np.float32)}
+    weights = {name: np.ones(count, np.float32) for name, count in CLASSES.items()}
     module = train.RoofTraining(network, SMALL, 8, HEADS, HEADS, weights)
     patches = ValidationPatches(trained.sources, SMALL)
     batch = patches.collate([patches[0, index] for index in (0, 3, 6)])

@@ -78,6 +78,13 @@ def line_shares(
     return found
 
 
+def line_weights(shares: NDArray[np.float64], power: float) -> NDArray[np.float32]:
+    """(Share of the commonest kind / share) ** power of each kind of line (5,); 1 for one that has none."""
+    relative = np.divide(shares, shares.max(), out=np.ones(shares.shape), where=shares > 0)
+    weights: NDArray[np.float32] = (relative**-power).astype(np.float32)
+    return weights
+
+
 def augmented_shares(shares: NDArray[np.float64], azimuths: int, settings: Augmentation) -> NDArray[np.float64]:
     """Shares (C,) of the segment classes as they are expected once pictures are flipped and turned."""
     own = shares[:azimuths]

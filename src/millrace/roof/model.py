@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from scipy.special import logit
 from segmentation_models_pytorch.base.modules import Conv2dReLU
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
@@ -29,6 +28,8 @@ STRIDES = (4, 8, 16, 32)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEIGHT_SCALE_M = 4.0
 """A height head's 1 in metres: the size of a house, so that random weights start near the right order."""
+LINE_PRIOR = 0.1
+"""Probability of a line that random weights start from (Lin et al. 2017, section 3.3): few pixels have one."""
 LEAST_PRIOR = 1e-3
 """Of a class that the training data hardly have."""
 
@@ -130,6 +131,9 @@ class RoofNetwork(nn.Module):
             }
         )
 
+        prior = self.get_parameter("heads.lines.1.bias")
+        nn.init.constant_(prior, math.log(LINE_PRIOR / (1 - LINE_PRIOR)))
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         shared = self.decoder(self.encoder((image - self.mean) / self.std))
         outputs = {name: head(shared) for name, head in self.heads.items()}
@@ -157,21 +161,18 @@ def build(settings: Model, azimuths: int) -> RoofNetwork:
         raise UserError(f"roof.train.model cannot be built from {settings.model_dump()}: {error}") from None
 
 
-def start_from_priors(network: RoofNetwork, priors: Mapping[str, NDArray[np.floating]]) -> None:
-    """Let heads of random weights begin with the classes' probabilities in the training data (for lines see Lin et al.
-    2017, section 3.3).
+def start_from_priors(network: RoofNetwork, priors: dict[str, NDArray[np.floating]]) -> None:
+    """Let heads of random weights begin with the classes' probabilities in the training data.
 
     Args:
         network: Of `build`.
-        priors: Of `segments` and `superstructures`, each (C,), which need not add up to 1, and of the kinds of `lines`.
+        priors: Of `segments` and `superstructures`, each (C,); they need not add up to 1.
     """
     for head, prior in priors.items():
-        total = 1.0 if head == "lines" else max(float(prior.sum()), LEAST_PRIOR)
-        floored = np.clip(prior / total, LEAST_PRIOR, 1 - LEAST_PRIOR)
-        start = logit(floored) if head == "lines" else np.log(floored)
+        floored = np.maximum(prior / max(prior.sum(), LEAST_PRIOR), LEAST_PRIOR)
         bias = network.get_parameter(f"heads.{head}.1.bias")
         with torch.no_grad():
-            bias.copy_(torch.from_numpy(start))
+            bias.copy_(torch.from_numpy(np.log(floored)))
 
 
 def initialise(network: RoofNetwork, settings: Model) -> list[Path]:

@@ -165,8 +165,8 @@ class Loss(Section):
     masked: bool = True
     """False counts what is unlabelled as background, as the source system did: for comparison only."""
     class_weight_power: float = Field(default=0.5, ge=0, le=1)
-    """Classes are weighted with (1 / share of the training pixels) to this power, mean 1 over labelled pixels; kinds of
-    lines likewise, mean 1 over the pixels of lines."""
+    """Classes are weighted with (1 / share of the training pixels) to this power, mean 1 over labelled pixels; what is
+    drawn of a kind of line with (share of the commonest kind / its own) to this power."""
     focal_gamma: float = Field(default=0.0, ge=0, le=5)
     """Exponent of the focal loss of segments and superstructures; 0 is the cross-entropy."""
     line_dilation_px: float = Field(default=2.0, ge=0)

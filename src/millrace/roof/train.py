@@ -18,7 +18,7 @@ from millrace.roof.class_counts import LINES_KNOWN
 from millrace.roof.classes import ALL_LINES, HEADS, LINES
 from millrace.roof.data import TrainingPatches, ValidationPatches, mix_shares
 from millrace.roof.data_pictures import head_picture
-from millrace.roof.losses import Balanced, augmented_shares, class_weights, line_shares, roof_losses
+from millrace.roof.losses import Balanced, augmented_shares, class_weights, line_shares, line_weights, roof_losses
 from millrace.roof.params import Roof, Train
 from millrace.roof.scene import Labelled
 from millrace.roof.store import FIELDS, PREPARED, Store, stores
@@ -152,6 +152,7 @@ def train_on(
     shares = _class_shares(teaching, settings, azimuths)
     balance = {head: class_weights(own, settings.loss.class_weight_power) for head, own in shares.items()}
     model.start_from_priors(network, {head: own * balance[head] for head, own in shares.items() if head in heads})
+    balance["lines"] = line_weights(_line_shares(teaching, settings), settings.loss.class_weight_power)
     weights = model.initialise(network, settings.model)
     what = {"train": settings.model_dump(), "sources": [store.name for store in used]}
     return fit(
@@ -168,18 +169,24 @@ def train_on(
 
 def _class_shares(teaching: Sequence[Store], settings: Train, azimuths: int) -> dict[str, NDArray[np.float64]]:
     """Of the labelled pixels of an augmented mix of the sources."""
-
-    def counts(head: str) -> NDArray[np.float64]:
-        return np.array([store.meta["class_counts"][head] for store in teaching], np.float64)
-
-    mix = mix_shares(teaching, settings.mix)
-    found: dict[str, NDArray[np.float64]] = {"lines": line_shares(counts("lines"), counts(LINES_KNOWN), mix)}
+    found = {}
     for head in ("segments", "superstructures"):
-        shares = counts(head) / np.maximum(counts(head).sum(axis=1, keepdims=True), 1)
-        mixed = (shares * mix[:, None]).sum(axis=0)
+        counts = _counts(teaching, head)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        mixed = (shares * mix_shares(teaching, settings.mix)[:, None]).sum(axis=0)
         found[head] = mixed / max(mixed.sum(), np.finfo(np.float64).tiny)
     found["segments"] = augmented_shares(found["segments"], azimuths, settings.augmentation)
     return found
+
+
+def _line_shares(teaching: Sequence[Store], settings: Train) -> NDArray[np.float64]:
+    """Of the pixels that are labelled for a kind of line in a mix of the sources."""
+    shares = mix_shares(teaching, settings.mix)
+    return line_shares(_counts(teaching, "lines"), _counts(teaching, LINES_KNOWN), shares)
+
+
+def _counts(teaching: Sequence[Store], head: str) -> NDArray[np.float64]:
+    return np.array([store.meta["class_counts"][head] for store in teaching], np.float64)
 
 
 def _pixel_size(teaching: Sequence[Store]) -> float:
