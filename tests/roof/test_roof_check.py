@@ -11,12 +11,13 @@ import pytest
 from fake_sources import QUIET, Fake, generic_roof, sided_roof, with_roof
 from PIL import Image
 
-from millrace.roof.check import check_source, print_check
+from millrace.roof.check import print_check
 from millrace.roof.class_counts import columns, counted, known_shares, labelled_heads, table
 from millrace.roof.classes import UNKNOWN
 from millrace.roof.data_pictures import LINE_COLOURS, azimuth_colour, head_picture
 from millrace.roof.params import Airs, Rid, Roof
 from millrace.roof.scene import Labelled
+from millrace.roof.source_check import check_source
 from roof import builders
 
 TABLES = {"classes.csv", "data.json", "failed.csv", "sheet.png"}

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from millrace.errors import DataError, Problem, UserError
 from millrace.roof import prepare
-from millrace.roof.check import check_source
 from millrace.roof.classes import LINES, UNKNOWN
 from millrace.roof.params import Airs, Prepare, Rid, Roof
 from millrace.roof.scene import Labelled, Lines
+from millrace.roof.source_check import check_source
 from millrace.roof.split import dealt, leaks
 from millrace.roof.store import PREPARED, Store
 from millrace.roof.windows import SIDE_MULTIPLE, parts, tiles_of

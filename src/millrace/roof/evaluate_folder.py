@@ -10,13 +10,13 @@ from millrace.errors import DataError, UserError
 from millrace.files import write_json
 from millrace.roof import model
 from millrace.roof import raw as reader
-from millrace.roof.check import check_source, stopping
 from millrace.roof.class_counts import labelled_heads
 from millrace.roof.evaluate import Tile, score, tile_name, vectorised, write_tables
 from millrace.roof.evaluate_pictures import write_pictures
 from millrace.roof.infer import Mapper
 from millrace.roof.params import Generic, Roof, Roofline
 from millrace.roof.scored import Scored
+from millrace.roof.source_check import check_source, stopping
 from millrace.roof.windows import tiles_of
 from millrace.settings import Runtime
 from millrace.splitting import Split

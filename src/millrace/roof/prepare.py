@@ -15,10 +15,11 @@ from tqdm import tqdm
 from millrace.errors import DataError, UserError
 from millrace.files import whole_folder, write_json
 from millrace.parallel import parallel_map
-from millrace.roof.check import Report, check_source, stopping, write_report
+from millrace.roof.check import write_report
 from millrace.roof.class_counts import by_head, labelled_heads
 from millrace.roof.classes import UNKNOWN
 from millrace.roof.scene import Labelled, Lines
+from millrace.roof.source_check import Report, check_source, stopping
 from millrace.roof.store import FIELDS, INDEX, META, PREPARED, StoreWriter
 from millrace.roof.windows import Band, read_band
 from millrace.settings import Runtime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -21,7 +21,6 @@ from millrace.roof.sample_roofs import (
     roof_lines,
 )
 from millrace.roof.sample_scene import (
-    TILE_COLOURS,
     Building,
     Cover,
     Patch,
@@ -31,23 +30,12 @@ from millrace.roof.sample_scene import (
     park,
     trim_hedge,
 )
-from millrace.roof.sample_superstructures import Colour, Slope, furnish
+from millrace.roof.sample_style import draw_style
+from millrace.roof.sample_superstructures import Slope, furnish
 
 MARGIN_M = 9.0
 SMALLEST_M = 34.0
 """Half the side of a settlement that is sure to have a house."""
-
-
-@dataclass(frozen=True)
-class Style:
-    """What the houses of one place have in common."""
-
-    forms: dict[str, float]
-    tile_weights: NDArray[np.float64]
-    lawn: Colour
-    paving: Colour
-    trees: float
-    plot_m: tuple[float, float]
 
 
 def settle(generator: np.random.Generator, extent_m: float, centred: bool) -> Settlement:
@@ -55,25 +43,10 @@ def settle(generator: np.random.Generator, extent_m: float, centred: bool) -> Se
     return _Builder(generator, extent_m, centred).build()
 
 
-def _draw_style(generator: np.random.Generator) -> Style:
-    """A village of gables, a suburb of hipped and gabled houses, or a mixed quarter with flat roofs."""
-    forms = (
-        {"gable": 0.56, "half-hip": 0.1, "hip": 0.1, "L": 0.1, "T": 0.06, "flat": 0.04, "shed": 0.04},
-        {"gable": 0.28, "half-hip": 0.06, "hip": 0.34, "L": 0.16, "T": 0.06, "flat": 0.06, "shed": 0.04},
-        {"gable": 0.3, "half-hip": 0.04, "hip": 0.16, "L": 0.1, "T": 0.05, "flat": 0.25, "shed": 0.1},
-    )[generator.choice(3, p=(0.45, 0.35, 0.2))]
-    weights = generator.dirichlet(np.full(len(TILE_COLOURS), 0.7))
-    green, dry = generator.uniform(0.96, 1.12), generator.uniform(0, 1)
-    lawn = (76 + 38 * dry, (97 + 14 * dry) * green, 57 + 20 * dry)
-    tone = generator.uniform(0.85, 1.15)
-    paving = (146 * tone, 142 * tone, 136 * tone)
-    return Style(forms, weights, lawn, paving, generator.uniform(0.5, 1.6), (12.5, 18 + 6 * generator.random()))
-
-
 class _Builder:
     def __init__(self, generator: np.random.Generator, extent_m: float, centred: bool) -> None:
         self.generator = generator
-        self.style = _draw_style(generator)
+        self.style = draw_style(generator)
         half_m = extent_m / 2 + MARGIN_M
         self.half_m = max(half_m + MARGIN_M, SMALLEST_M) if centred else half_m
         self.centred = centred
