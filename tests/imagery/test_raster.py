@@ -69,7 +69,7 @@ REFUSED = {
         lambda _: as_tiff(U16.astype(np.complex64)),
         "its values are complex64, not uint8, .*; save its magnitude",
     ),
-    "wide": (lambda _: as_tiff(U16.astype(np.int32)), "its values are int32, not uint8, .*; save it as float32"),
+    "wide": (lambda _: as_tiff(U16.astype(np.int32)), "its values are int32, not uint8, .*; save it as one of these"),
     "pages": (lambda _: as_tiff(np.stack([U8, U8]), photometric="minisblack"), "it holds 2 images; .*"),
     "palette": (lambda _: as_pillow(Image.fromarray(U8).convert("P"), "PNG"), "its values index a colour table.*"),
     "from white": (lambda _: as_tiff(U8, photometric="miniswhite"), "its values index a colour table.*"),

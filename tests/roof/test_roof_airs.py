@@ -341,3 +341,16 @@ def test_few_files_stay_open_and_threads_share_none(published: Path) -> None:
         found = list(pool.map(lambda scene: read(published, scene, settings(published), ALL).image, scenes * 4))
     for position, image in enumerate(found):
         np.testing.assert_array_equal(image, expected[position % len(scenes)])
+
+
+def test_a_label_of_another_place_is_told(airs: Path) -> None:
+    first, other = (
+        sorted((airs / "train" / "label").glob("christchurch_?.tif"))[:1]
+        + sorted(path for path in (airs / "train" / "label").glob("*.tif") if "_vis" not in path.name)[-1:]
+    )
+    assert first != other
+    content = first.read_bytes()
+    first.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    reason = told(scanned(airs), f"train/image/{first.name}")
+    assert f"{first} has the georeference of another place" in reason

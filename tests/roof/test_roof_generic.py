@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.errors import DataError, UserError
+from millrace.roof import raw
 from millrace.roof.classes import LINES, UNKNOWN
 from millrace.roof.params import Generic, Prepare
 from millrace.roof.raw_generic import scan
@@ -286,6 +287,6 @@ def test_a_group_table_that_is_no_csv(tmp_path):
 def test_a_name_that_is_not_text_is_told(tmp_path):
     a_scene(tmp_path)
     (tmp_path / "images" / os.fsdecode(b"\xff.png")).write_bytes((tmp_path / "images/a.png").read_bytes())
-    (problem,) = look(tmp_path).problems
+    (problem,) = raw.scan(Generic(format="generic", path=str(tmp_path)), Prepare()).problems
     assert problem.reason == "its name is not valid UTF-8; rename it"
     str(problem).encode()

@@ -277,3 +277,10 @@ def test_a_tiff_that_is_to_be_shown_turned(folder, tmp_path):
     (tmp_path / folder / "a.png").unlink()
     imwrite(tmp_path / folder / "a.tif", pixels, extratags=[(274, "H", 1, 6, True)])
     assert "its Orientation tag asks for a turned or mirrored display" in refusal(tmp_path, f"{folder}/a.tif")
+
+
+def test_a_grey_geotiff_that_counts_down_from_white_is_no_negative(tmp_path):
+    write_image(tmp_path, **PLACE)
+    write_geotiff(tmp_path / "images" / "a.tif", noise(HEIGHT, WIDTH, 0)[..., 0], photometric="MINISWHITE", **PLACE)
+    write_png(tmp_path / "roofs" / "a.png", roof_mask(CORNERS))
+    assert "its values count down from white" in refusal(tmp_path, "images/a.tif")

@@ -43,6 +43,8 @@ from roof.generic_folders import (
         ("urn:ogc:def:crs:EPSG::32632", "EPSG:32632"),
         ("epsg:25832", "EPSG:25832"),
         ("urn:ogc:def:crs:EPSG:9.9:3857", "EPSG:3857"),
+        ("http://www.opengis.net/def/crs/EPSG/0/25832", "EPSG:25832"),
+        ("http://www.opengis.net/def/crs/OGC/1.3/CRS84", "EPSG:4326"),
     ],
 )
 def test_coordinate_systems(name, crs, tmp_path):
@@ -288,3 +290,18 @@ def test_a_property_that_is_not_read_may_be_there_twice(tmp_path):
     path.write_text(path.read_text().replace('"properties": {}', '"properties": {"note": 1, "note": 2}'))
     assert '"note": 2' in path.read_text()
     assert reading(tmp_path).roof.sum() == roof_mask(CORNERS).sum()
+
+
+def test_buildings_that_cannot_be_read_are_parsed_and_told_of_once(tmp_path, monkeypatch):
+    for name in "abc":
+        write_image(tmp_path, name, **PLACE)
+    point = {"type": "Point", "coordinates": [1, 1]}
+    write_json(tmp_path / "buildings.geojson", collection(polygon(CORNERS), point))
+    calls = []
+    real = raw_geojson._json
+    monkeypatch.setattr(raw_geojson, "_json", lambda path: calls.append(path) or real(path))
+    found = look(tmp_path)
+    assert len(calls) == 1
+    assert [problem.path.name for problem in found.problems] == ["buildings.geojson", "a.tif", "b.tif", "c.tif"]
+    assert "feature 1 is a 'Point'" in found.problems[0].reason
+    assert found.problems[1].reason == "its roofs are in buildings.geojson, which cannot be used"

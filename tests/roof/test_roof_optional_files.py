@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from millrace.errors import UserError
 from millrace.roof.params import Airs, Generic, Prepare, Rid, Source
 from millrace.roof.raw import detect, scan
 from roof.builders import noise, write_airs, write_lines, write_png, write_rid
@@ -140,3 +142,80 @@ def test_names_of_airs_in_other_letters(tmp_path: Path) -> None:
     found = problems_of(Airs(format="airs", path=str(tmp_path)))
     assert found["Val"] == "is not looked at; call it val"
     assert found["TRAIN.txt"] == "is not looked at; call it train.txt"
+
+
+def test_a_second_spelling_beside_the_right_one_is_told(tmp_path: Path) -> None:
+    write_lines(write_generic(tmp_path) / "line_kinds.txt", ["hip"])
+    write_lines(tmp_path / "Line_Kinds.txt", ["ridge"])
+    (tmp_path / "Roofs").mkdir()
+    assert problems_of(Generic(format="generic", path=str(tmp_path))) == {
+        "Line_Kinds.txt": "is not looked at; there is line_kinds.txt too, so remove it",
+        "Roofs": "is not looked at; there is roofs too, so remove it",
+    }
+
+
+def test_a_folder_of_nearly_the_name_of_one_that_is_there_is_noted(tmp_path: Path) -> None:
+    (write_generic(tmp_path) / "images_raw").mkdir()
+    found = scan(Generic(format="generic", path=str(tmp_path)), Prepare())
+    assert not found.problems
+    assert "images_raw" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("image,group,group\na,x,z\n", "has a column twice: image, group, group"),
+        ("image,group\na,Nord, links\n", "line 2 has more fields than columns; put quotes around"),
+    ],
+)
+def test_tables_of_groups_that_could_be_misread(content: str, reason: str, tmp_path: Path) -> None:
+    (write_generic(tmp_path) / "groups.csv").write_text(content)
+    found = problems_of(Generic(format="generic", path=str(tmp_path), groups="groups.csv"))
+    assert found["groups.csv"].startswith(reason)
+
+
+def test_names_with_accents_in_pieces_are_the_same_names(tmp_path: Path) -> None:
+    write_png(tmp_path / "images" / "L\u00fcbeck.png", noise(SIDE, SIDE, 0))
+    write_png(tmp_path / "roofs" / "Lu\u0308beck.png", np.eye(SIDE, dtype=np.uint8))
+    write_lines(tmp_path / "groups.csv", ["image,group", "Lu\u0308beck,north"])
+    found = scan(Generic(format="generic", path=str(tmp_path), groups="groups.csv"), Prepare())
+    assert not found.problems
+    assert [(scene.name, scene.group) for scene in found.scenes] == [("L\u00fcbeck", "north")]
+
+
+@pytest.mark.parametrize("name", [b"heights\xe9", b"images/caf\xe9.txt"])
+def test_whatever_is_told_of_names_that_are_no_text_can_be_printed(name: bytes, tmp_path: Path) -> None:
+    path = write_generic(tmp_path) / os.fsdecode(name)
+    (file if path.suffix else folder)(path)
+    found = scan(Generic(format="generic", path=str(tmp_path)), Prepare())
+    told = [*map(str, found.problems), *found.notes]
+    assert "\ufffd" in "".join(told).encode().decode()
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterdir = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path.name == "lines":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    write_generic(tmp_path)
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(UserError, match=r"lines cannot be read: Permission denied"):
+        scan(Generic(format="generic", path=str(tmp_path)), Prepare())
+
+
+def test_a_raster_that_may_not_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_generic(tmp_path) / "roofs" / "a.png"
+    opened = Path.open
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == source:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert problems_of(Generic(format="generic", path=str(tmp_path))) == {
+        "roofs/a.png": "it cannot be read: Permission denied"
+    }

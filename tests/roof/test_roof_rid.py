@@ -619,3 +619,17 @@ def test_geometries_that_a_parser_cannot_take_are_refused(rid: Path, text: str) 
     table.loc[0, "segment"] = text
     table.to_csv(rid / CSV, index=False)
     assert "1 value(s) of segment are no WKT POLYGON or MULTIPOLYGON" in told(scanned(rid, vectors=CSV), CSV)
+
+
+def test_lists_may_name_the_images(rid: Path) -> None:
+    for path in (rid / LISTS).iterdir():
+        path.write_text(path.read_text().replace(".png", ".TIF"))
+    assert not scanned(rid).problems
+
+
+@pytest.mark.parametrize("azimuth", ["flat", " ", "400"])
+def test_an_azimuth_that_is_no_angle_is_told(rid: Path, azimuth: str) -> None:
+    rows = rid_rows(0)
+    rows[0]["azimuth"] = azimuth
+    write_rid_vectors(rid, rows)
+    assert "1 value(s) of azimuth are no angles in degrees, the first in row 2" in told(scanned(rid), CSV)

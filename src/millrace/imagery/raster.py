@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from millrace.errors import ImageError
 from millrace.imagery.confined_gdal import confined_gdal
 from millrace.imagery.metadata import DTYPES, MAX_BANDS, MAX_GCPS, Metadata, usable_tags, usable_text
-from millrace.imagery.tiff import check_upright
+from millrace.imagery.tiff import check_shown
 
 SUFFIXES = frozenset({".tif", ".tiff", ".png"})
 """Endings of names, in lower case, that raw folders are searched for."""
@@ -63,7 +63,7 @@ class Raster:
             with confined_gdal(path):
                 _check(self._dataset, max_pixels)
                 if driver == "GTiff":
-                    check_upright(path)
+                    check_shown(path)
                 self.metadata, self.not_kept = _read_metadata(self._dataset)
                 _check_blocks(self._dataset, self.metadata, path.stat().st_size)
         except BaseException:
@@ -138,8 +138,11 @@ def _driver(path: Path) -> str:
         raise ImageError("there is no such file")
     if not path.is_file():
         raise ImageError("it is a folder or a device, not a file")
-    with path.open("rb") as stream:
-        start = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise ImageError(f"it cannot be read: {error.strerror}") from None
     if not start:
         raise ImageError("the file is empty")
     if start not in _DRIVERS:
@@ -157,14 +160,15 @@ def _check(dataset: Any, max_pixels: int) -> None:
     if count > MAX_BANDS:
         raise ImageError(f"it has {count} bands, more than the {MAX_BANDS} that are allowed")
     if len(dtypes) > 1 or not dtypes <= set(DTYPES):
-        advice = "save its magnitude" if any("complex" in name for name in dtypes) else "save it as float32"
+        advice = "save its magnitude" if any("complex" in name for name in dtypes) else "save it as one of these"
         raise ImageError(f"its values are {', '.join(sorted(dtypes))}, not {', '.join(DTYPES)}; {advice}")
     if dataset.tags(ns="OVERVIEWS"):
         raise ImageError("it names another file as its overviews")
     if dataset.subdatasets:
         raise ImageError(f"it holds {len(dataset.subdatasets)} images; save each as a file of its own")
     if ColorInterp.palette in dataset.colorinterp:
-        raise ImageError("its values index a colour table, are single bits, or count down from white; save it as grey")
+        what = "its values index a colour table, are single bits, or count down from white"
+        raise ImageError(f"{what}; save it as grey, or if it is a mask, the values as they are in 8 bits")
     if len(set(map(str, dataset.nodatavals))) > 1:
         raise ImageError(f"its bands have different nodata values {dataset.nodatavals}; save them as separate files")
     rows, columns = dataset.block_shapes[0]

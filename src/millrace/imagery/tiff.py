@@ -103,16 +103,22 @@ def blocks(page: TiffPage) -> Iterator[Block]:
         yield row, column, np.concatenate([samples for _, _, samples in parts], axis=-1)
 
 
-def check_upright(path: Path) -> None:
-    """Refuse a TIFF whose first page asks to be shown turned or mirrored, as GDAL leaves it: pixels and what belongs to
-    them would be in different places for different readers.
+def check_shown(path: Path) -> None:
+    """Refuse a TIFF whose first page asks to be shown turned, mirrored, or with its values counted down from white.
+
+    GDAL gives what is stored: pixels would have other places or brightnesses than in other readers.
 
     Raises:
         ImageError: It does, or its first page cannot be read.
     """
     try:
         with TiffFile(path, is_lsm=False, is_ndpi=False, is_scanimage=False) as tif:
-            _check_orientation(tif.pages.first.tags.valueof("Orientation"))
+            tags = tif.pages.first.tags
+            _check_orientation(tags.valueof("Orientation"))
+            if tags.valueof("PhotometricInterpretation") == PHOTOMETRIC.MINISWHITE:
+                raise ImageError(
+                    "its values count down from white (PhotometricInterpretation 0); save it from black on"
+                )
     except ImageError:
         raise
     except Exception as error:  # whatever the library makes of damage

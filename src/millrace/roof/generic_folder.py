@@ -11,7 +11,7 @@ from pathlib import Path
 from millrace.errors import ImageError, Problem, UserError
 from millrace.roof.classes import LINES
 from millrace.roof.optional_files import misfits
-from millrace.roof.raw_files import TIFF, contents, files_by_stem, read_list, read_text, some
+from millrace.roof.raw_files import TIFF, composed, contents, files_by_stem, read_list, read_text, some
 
 IMAGES, BUILDINGS, KINDS = "images", "buildings.geojson", "line_kinds.txt"
 MASKS = (*TIFF, ".png")
@@ -77,13 +77,14 @@ def find_labels(
 def _others(root: Path, files: tuple[str | None, ...]) -> tuple[list[Problem], list[str]]:
     """What is not looked at: a problem where a folder's name probably was meant to be one that has a meaning."""
     known = (IMAGES, *(name for name, _ in FOLDERS.values()))
+    lacking = [name for name in known if not (root / name).exists()]
     problems, folders, passed = [], [], []
     for path in sorted(root.iterdir()):
         if path.name.casefold() in (*known, *files) or path.name.startswith("."):
             continue
         if not path.is_dir():
             passed.append(path.name)
-        elif close := difflib.get_close_matches(path.name.lower(), known, n=1, cutoff=0.75):
+        elif close := difflib.get_close_matches(path.name.lower(), lacking, n=1, cutoff=0.75):
             problems.append(Problem(path, f"is not looked at; if it holds {close[0]}, call it {close[0]}"))
         else:
             folders.append(path.name)
@@ -106,8 +107,13 @@ def find_groups(root: Path, name: str | None, images: dict[str, Path]) -> tuple[
         columns = table.fieldnames or ()
         if not {"image", "group"} <= set(columns):
             return {}, [Problem(path, f"has the columns {', '.join(columns)}; needed are image and group")]
+        if len(set(columns)) < len(columns):
+            return {}, [Problem(path, f"has a column twice: {', '.join(columns)}")]
         for row in table:
-            given[(row["image"] or "").strip()].add((row["group"] or "").strip())
+            if None in row:
+                what = "has more fields than columns; put quotes around a field with a comma in it"
+                return {}, [Problem(path, f"line {table.line_num} {what}")]
+            given[composed((row["image"] or "").strip())].add((row["group"] or "").strip())
     except ImageError as error:
         return {}, [Problem(path, str(error))]
     except csv.Error as error:

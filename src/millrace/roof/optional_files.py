@@ -21,10 +21,12 @@ def misfits(root: Path, files: Sequence[str] = (), folders: Sequence[str] = ()) 
     for name in (*files, *folders):
         path = root / name
         here = {child.name for child in path.parent.iterdir()} if path.parent.is_dir() else set()
+        alike = sorted(other for other in here - {path.name} if other.casefold() == path.name.casefold())
+        cure = f"there is {path.name} too, so remove it" if path.name in here else f"call it {path.name}"
+        problems += [Problem(path.with_name(other), f"is not looked at; {cure}") for other in alike]
         if path.name not in here:
-            alike = sorted(other for other in here if other.casefold() == path.name.casefold())
-            problems += [Problem(path.with_name(other), f"is not looked at; call it {path.name}") for other in alike]
-        elif path.is_symlink() and not path.exists():
+            continue
+        if path.is_symlink() and not path.exists():
             problems.append(Problem(path, "is a link that leads to nothing; put the file itself there"))
         elif not stays_inside(root, path):
             problems.append(Problem(path, f"is a link that leaves {root}; put the file itself there"))

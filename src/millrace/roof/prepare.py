@@ -56,7 +56,7 @@ def run(params: Roof, runtime: Runtime, name: str) -> None:
     for problem in report.problems:
         log.warning("Left out: %s", problem)
     for note in report.notes:
-        log.info("%s: %s", name, note)
+        log.warning("%s: %s", name, note)
     with whole_folder(PREPARED / name) as folder:
         _write_store(folder, report, settings, runtime)
     with whole_folder(METRICS / name) as folder:

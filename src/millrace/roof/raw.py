@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from millrace.errors import UserError
+from millrace.errors import Problem, UserError
 from millrace.roof import raw_airs, raw_generic, raw_rid, raw_roofline
 from millrace.roof.generic_folder import IMAGES
 from millrace.roof.params import Airs, Generic, Prepare, Rid, Roofline, Source
@@ -22,6 +24,15 @@ def scan(source: Source, limits: Prepare) -> Scan:
     root = Path(source.path)
     if not root.exists():
         raise UserError(f"{root} does not exist. Set the path of this {source.format} data set in roof.raw.")
+    try:
+        return _printable(_scan(root, source, limits))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or root} cannot be read: {error.strerror}. Nothing of {root} was used."
+        ) from None
+
+
+def _scan(root: Path, source: Source, limits: Prepare) -> Scan:
     match source:
         case Rid():
             return raw_rid.scan(root, source, limits)
@@ -31,6 +42,16 @@ def scan(source: Source, limits: Prepare) -> Scan:
             return raw_airs.scan(root, source, limits)
         case Generic():
             return raw_generic.scan(root, source, limits)
+
+
+def _printable(scan: Scan) -> Scan:
+    """With a mark for what is no text in the names that problems and notes tell of."""
+
+    def text(name: str) -> str:
+        return os.fsencode(name).decode(errors="replace")
+
+    problems = [Problem(Path(text(str(problem.path))), text(problem.reason)) for problem in scan.problems]
+    return replace(scan, problems=tuple(problems), notes=tuple(map(text, scan.notes)))
 
 
 def read(source: Source, scene: Scene, window: Window) -> Labelled:

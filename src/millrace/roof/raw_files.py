@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from millrace.errors import DataError, ImageError, Problem
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
 from millrace.roof.ground import ground_of
+from millrace.roof.raw_heights import SAME_MASK_PX, same_grid
 from millrace.roof.scene import Georeference, Scene, Window
 
 TIFF = (".tif", ".tiff")
@@ -32,6 +33,11 @@ def some(names: Iterable[str]) -> str:
     """The first few of many names."""
     names = list(names)
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def composed(name: str) -> str:
+    """A name with its accents as one letter each: some systems take them apart, and others then see another name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def contents(folder: Path) -> str:
@@ -65,12 +71,11 @@ def files_by_stem(
         elif not stays_inside(root, path):
             problems.append(Problem(path, f"is a link that leaves {root}; put the file itself there"))
         elif not is_text(path.name):
-            shown = Path(os.fsencode(path).decode(errors="replace"))
-            problems.append(Problem(shown, "its name is not valid UTF-8; rename it"))
-        elif path.stem in files:
-            problems.append(Problem(path, f"has the same name as {files[path.stem].name}"))
+            problems.append(Problem(path, "its name is not valid UTF-8; rename it"))
+        elif (stem := composed(path.stem)) in files:
+            problems.append(Problem(path, f"has the same name as {files[stem].name}"))
         else:
-            files[path.stem] = path
+            files[stem] = path
     notes = []
     if passed:
         notes.append(
@@ -125,6 +130,9 @@ def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m:
     """
     image = _header(files["image"], limit)
     rgb_bands(image)
+    place = place_of(image)
+    if pixel_size_m is None and place is not None:
+        pixel_size_m = ground_size_m(place, image.height, image.width)
     for kind, path in files.items():
         if kind == "image":
             continue
@@ -136,9 +144,8 @@ def new_scene(name: str, side: str | None, files: dict[str, Path], pixel_size_m:
             raise ImageError(
                 f"it has {image.width} x {image.height} pixels, but {path} has {mask.width} x {mask.height}"
             )
-    place = place_of(image)
-    if pixel_size_m is None and place is not None:
-        pixel_size_m = ground_size_m(place, image.height, image.width)
+        if place is not None and mask.crs and mask.transform and not same_grid(mask, place, SAME_MASK_PX):
+            raise ImageError(f"{path} has the georeference of another place; it was perhaps mixed up with another file")
     return Scene(name, side, name, image.height, image.width, pixel_size_m, place, files)
 
 

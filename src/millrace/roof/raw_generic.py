@@ -66,6 +66,8 @@ def scan(root: Path, settings: Generic, limits: Prepare) -> Scan:
     groups, wrong = find_groups(root, settings.groups, images)
     problems += wrong
     buildings = root / BUILDINGS
+    unusable = _unusable(buildings) if any(buildings in files.values() for files in labels.values()) else None
+    problems += [Problem(buildings, unusable)] if unusable else []
     max_pixels = int(limits.max_megapixels * 1e6)
     scenes: list[Scene] = []
     for stem, image in sorted(images.items()):
@@ -75,6 +77,8 @@ def scan(root: Path, settings: Generic, limits: Prepare) -> Scan:
         try:
             if not own:
                 raise ImageError("no label has its name")
+            if unusable and buildings in own.values():
+                raise ImageError(f"its roofs are in {BUILDINGS}, which cannot be used")
             scene = _scene(stem, groups.get(stem, stem), {"image": image, **own}, settings, max_pixels)
         except ImageError as error:
             problems.append(Problem(image, str(error)))
@@ -161,6 +165,15 @@ def _scene(stem: str, group: str, files: dict[str, Path], settings: Generic, max
     if size is None and place is not None:
         size = ground_size_m(place, height, width)
     return Scene(stem, None, group, height, width, size, place, files)
+
+
+def _unusable(buildings: Path) -> str | None:
+    """Why no image can have the polygons of a file."""
+    try:
+        read_shapes(buildings, POLYGONS)
+    except ImageError as error:
+        return str(error)
+    return None
 
 
 def _check(path: Path, kind: str, scene: Scene, max_pixels: int) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ _EDGE_POINTS = 33
 _MEMBERS = {"type", "features", "geometry", "geometries", "coordinates", "properties", "crs", "name", "kind"}
 """What is read of a file; others may be there twice."""
 _CRS_NAME = re.compile(
-    r"(?:urn:(?:x-)?ogc:def:crs:)?(?:OGC:(?:[\d.]*:)?CRS84|EPSG:(?:[\d.]*:)?(?P<code>\d{1,6}))", re.I
+    r"(?:urn:(?:x-)?ogc:def:crs:|https?://www\.opengis\.net/def/crs/)?"
+    r"(?:OGC[:/](?:[\d.]*[:/])?CRS84|EPSG[:/](?:[\d.]*[:/])?(?P<code>\d{1,6}))",
+    re.I,
 )
 
 
@@ -229,7 +231,10 @@ def _crs_name(content: dict[str, Any], path: Path) -> str | None:
     name = properties.get("name") if isinstance(properties, dict) else None
     match = _CRS_NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
-        raise ImageError(f"its crs is {json.dumps(member)[:100]}, not EPSG:<number> or CRS84 by name")
+        raise ImageError(
+            f"its crs is {json.dumps(member)[:100]}, not EPSG:<number> or CRS84 by name; convert it "
+            f"(ogr2ogr -t_srs EPSG:4326)"
+        )
     text = f"EPSG:{match['code']}" if match["code"] else _DEGREES
     try:
         with confined_gdal(path):

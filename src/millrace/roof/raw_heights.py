@@ -24,6 +24,8 @@ from millrace.roof.scene import Georeference, Scene, Window
 
 SAME_PX = 0.01
 """Grids whose corners are nearer than this are one."""
+SAME_MASK_PX = 0.5
+"""The same for masks, of which no pixel is interpolated."""
 _METRES = {"", "m", "metre", "metres", "meter", "meters"}
 _STRIP_PIXELS = 1 << 22
 _MAX_FINENESS = 16

@@ -12,14 +12,13 @@ from millrace.errors import ImageError
 from millrace.imagery.metadata import Metadata
 from millrace.imagery.raster import Raster
 from millrace.roof.classes import NO_SUPERSTRUCTURE, UNKNOWN, background_class
-from millrace.roof.raw_heights import of_raster, same_grid
+from millrace.roof.raw_heights import SAME_MASK_PX, of_raster, same_grid
 from millrace.roof.scene import Scene, Window
 
 AZIMUTHS = 16
 HIGHEST = {"segments": background_class(AZIMUTHS), "superstructures": NO_SUPERSTRUCTURE, "roof": 1}
 """Largest class of each kind of mask."""
 _STRIP_ROWS = 1024
-_SAME_PX = 0.5
 
 
 def check_mask(path: Path, kind: str, scene: Scene, max_pixels: int) -> None:
@@ -73,7 +72,7 @@ def _check_header(metadata: Metadata, kind: str, scene: Scene) -> None:
     if metadata.nodata_value is not None and 0 <= metadata.nodata_value <= HIGHEST[kind]:
         raise ImageError(f"its nodata value {metadata.nodata_value:g} is also a class; unset it, or use {UNKNOWN}")
     place = scene.georeference if metadata.crs is not None and metadata.transform is not None else None
-    if place is not None and not same_grid(metadata, place, _SAME_PX):
+    if place is not None and not same_grid(metadata, place, SAME_MASK_PX):
         raise ImageError("its georeference is not that of its image; warp it onto the image's pixels")
 
 

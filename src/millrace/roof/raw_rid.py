@@ -7,6 +7,7 @@ Krapf et al. 2022, https://doi.org/10.3390/rs14102299; data https://doi.org/10.1
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
@@ -36,6 +37,7 @@ MASKS = {"segments": "masks_segments_reviewed", "superstructures": "masks_supers
 LISTS = "filenames_train_val_test_split"
 SIDES = {"train": "train", "validation": "val", "test": "test"}
 AZIMUTHS = 16
+_LISTED_ENDING = re.compile(r"\.(png|tiff?)$", re.IGNORECASE)
 
 
 def scan(root: Path, settings: Rid, limits: Prepare) -> Scan:
@@ -141,7 +143,7 @@ def _fold(root: Path, fold: int, images: dict[str, Path]) -> tuple[dict[str, str
     for side, name in SIDES.items():
         path = folder / f"{name}_filenames_{fold}_rev.txt"
         try:
-            lists[side] = {line.removesuffix(".png") for line in read_list(root, path)}
+            lists[side] = {_LISTED_ENDING.sub("", line) for line in read_list(root, path)}
         except ImageError as error:
             problems.append(Problem(path, f"{error}; it says which image is for {side}"))
             continue

@@ -24,6 +24,7 @@ VECTOR_CRS = "EPSG:4326"
 
 _COLUMNS = ["segment", "gutter", "azimuth"]
 _MAX_CSV_BYTES = 1 << 28
+_FULL_TURN = 360
 _SHOWN = 60
 _PLAIN_WKT = re.compile(r"\s*(MULTI)?(POLYGON|LINESTRING)\b", re.IGNORECASE)
 
@@ -79,6 +80,9 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Vectors:
     segments = _geometries(table["segment"], ("Polygon", "MultiPolygon"), problems)
     gutters = _geometries(table["gutter"], ("LineString", "MultiLineString"), problems)
     sloping = table["azimuth"].notna().to_numpy(copy=True)  # a flat segment has no azimuth
+    degrees = pd.to_numeric(table["azimuth"], errors="coerce").abs().to_numpy()
+    if (wrong := sloping & ~(degrees <= _FULL_TURN)).any():
+        problems.append(_told(table["azimuth"], wrong, "are no angles in degrees"))
     sloping &= ~shapely.is_missing(segments)
     lacking = sloping & ~(shapely.length(gutters) > 0)
     note = f"{int(lacking.sum())} sloping segment(s) have no gutter: the eaves of windows that they touch are unknown"
