@@ -97,6 +97,12 @@ def test_other_files_are_noted_and_the_table_of_groups_is_not(tmp_path: Path) ->
     assert found.notes == (f"{tmp_path}: 2 file(s) are passed over: README.md, lines.geojson",)
 
 
+def test_a_table_of_groups_in_capitals_is_not_noted(tmp_path: Path) -> None:
+    write_lines(write_generic(tmp_path) / "Groups.CSV", ["image,group", "a,x"])
+    found = scan(Generic(format="generic", path=str(tmp_path), groups="Groups.CSV"), Prepare())
+    assert (found.problems, found.notes) == ((), ())
+
+
 def test_a_group_may_have_more_than_one_line(tmp_path: Path) -> None:
     write_lines(write_generic(tmp_path) / "groups.csv", ["image,group", 'a,"north', 'of ""x"""'])
     (scene,) = scan(Generic(format="generic", path=str(tmp_path), groups="groups.csv"), Prepare()).scenes

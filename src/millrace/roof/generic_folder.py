@@ -56,14 +56,14 @@ def find_labels(
         lacking = sorted(images.keys() - labels[kind].keys())
         if lacking:
             notes.append(f"{root / name} has nothing for {len(lacking)} image(s): {some(lacking)}")
-    if "lines" in labels:
+    if "lines" in labels and KINDS not in wrong_files:
         try:
             listed_kinds(root)
-            if KINDS in wrong_files:
-                labels["lines"] = {}
         except ImageError as error:
-            problems += [Problem(root / KINDS, str(error))] if KINDS not in wrong_files else []
-            labels["lines"] = {}
+            problems.append(Problem(root / KINDS, str(error)))
+            wrong_files.add(KINDS)
+    if "lines" in labels and KINDS in wrong_files:
+        labels["lines"] = {}
     if BUILDINGS not in wrong_files and (root / BUILDINGS).is_file():
         of_roofs = labels.setdefault("roof", {})
         for stem in images:
@@ -80,7 +80,7 @@ def _others(root: Path, files: tuple[str | None, ...]) -> tuple[list[Problem], l
     lacking = [name for name in known if not (root / name).exists()]
     problems, folders, passed = [], [], []
     for path in sorted(root.iterdir()):
-        if path.name.casefold() in (*known, *files) or path.name.startswith("."):
+        if path.name in files or path.name.casefold() in (*known, *files) or path.name.startswith("."):
             continue
         if not path.is_dir():
             passed.append(path.name)

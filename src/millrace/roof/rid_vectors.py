@@ -177,9 +177,7 @@ def check_vectors(root: Path, name: str | None, scenes: Sequence[Scene]) -> tupl
 def placed(scene: Scene) -> Georeference | None:
     """The georeference, where its coordinates are those of the vectors, degrees of WGS84."""
     place = scene.georeference
-    if place is None or place.crs != VECTOR_CRS or np.linalg.det(_axes(place)[0]) == 0:
-        return None
-    return place
+    return place if place is not None and place.crs == VECTOR_CRS else None
 
 
 def _axes(place: Georeference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

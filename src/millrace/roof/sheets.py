@@ -38,7 +38,7 @@ def sheets(sizes: Mapping[int, tuple[int, int]], gap: int) -> Iterator[Sheet]:
             yield Sheet(_extent(places), places)
             places, top, left, height = {}, 0, 0, 0
         places[key] = slice(top, top + rows), slice(left, left + columns)
-        left, height = left + columns + gap, max(height, rows)
+        left, height = left + columns + gap, height or rows  # the first of a row is the highest
     if places:
         yield Sheet(_extent(places), places)
 

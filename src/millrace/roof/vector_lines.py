@@ -105,26 +105,22 @@ def _paths(probabilities: NDArray[np.floating], threshold: float, snap_px: float
         np.greater_equal(values, threshold, out=row)
     groups, _ = ndimage.label(mask, np.ones((3, 3), bool))
     del mask
-    windows = {
-        number: window
-        for number, window in enumerate(ndimage.find_objects(groups), 1)
-        if max(side.stop - side.start for side in window) >= snap_px
+    windows = dict(enumerate(ndimage.find_objects(groups), 1))
+    sizes = {
+        number: (rows.stop - rows.start, columns.stop - columns.start) for number, (rows, columns) in windows.items()
     }
     found: list[tuple[int, SkeletonPath]] = []
-    for sheet in sheets(
-        {number: (rows.stop - rows.start, columns.stop - columns.start) for number, (rows, columns) in windows.items()},
-        MARGIN_PX,
-    ):
+    for sheet in sheets({number: size for number, size in sizes.items() if max(size) >= snap_px}, MARGIN_PX):
         drawn, owners = np.zeros(sheet.shape), np.zeros(sheet.shape, np.int32)
         for number, place in sheet.places.items():
-            own = groups[windows[number]] == number
-            drawn[place][own] = probabilities[windows[number]][own]
+            window = windows[number]
+            own = groups[window] == number
+            drawn[place][own] = probabilities[window][own]
             owners[place] = number
         for path in skeleton_paths(drawn, threshold, snap_px):
             number = int(owners[tuple(path.points[1].astype(np.int64))])  # the first may be between pixels
-            shift = [
-                window.start - place.start for window, place in zip(windows[number], sheet.places[number], strict=True)
-            ]
+            (rows, columns), (top, left) = windows[number], sheet.places[number]
+            shift = rows.start - top.start, columns.start - left.start
             found.append((number, SkeletonPath(path.points + shift, path.refined + shift)))
     return [path for _, path in sorted(found, key=lambda each: each[0])]
 
