@@ -244,6 +244,12 @@ def test_leaks_between_given_sides_stop_or_leave_training_first(workspace, monke
     assert stored().index["scene"].tolist() == ["s00", "s02", "s03", "s04", "s05", "s06", "s08", "s09"]
 
 
+def test_notes_are_shown(workspace, monkeypatch, caplog):
+    Fake(many(6)).install(monkeypatch)
+    prepare.run(generic_roof(SHARES), QUIET, "own")
+    assert "own: a note" in [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_scene_that_no_list_names_has_no_side(workspace, monkeypatch):
     Fake(many(3), sides={"s00": "train", "s01": "test"}).install(monkeypatch)
     with pytest.raises(DataError, match=r"s02\.tif: is on no list"):
